@@ -1,0 +1,209 @@
+"""SQLite for a service's store: durable transactions off the event loop, one table layout that keeps each key once.
+
+Write-ahead log with synchronous=FULL: what is committed is synced, and survives kill -9 and power loss. Writing and
+reading have a thread and a connection each, so a long read holds up no write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from services.kernel.stores import DeadLetter, Refused, Stored, StoreUnavailable
+
+Result = TypeVar("Result")
+Value = str | int | float | bytes
+Migration = Sequence[str]
+"""Statements that lead from one version of the schema to the next."""
+
+DEAD_LETTERS: Migration = (
+    """CREATE TABLE dead_letters (
+        digest BLOB PRIMARY KEY,
+        topic TEXT NOT NULL,
+        key TEXT NOT NULL,
+        payload BLOB NOT NULL,
+        reason TEXT NOT NULL,
+        create_time INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+)
+"""The table that bury() writes; create_time is Unix time in ns."""
+
+_BUSY_SECONDS = 5.0
+
+
+class _Worker:
+    """One thread with one connection, opened when it is first needed and again after a fault of the file."""
+
+    def __init__(self, name: str, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._name = name
+        self._connect = connect
+        self._connection: sqlite3.Connection | None = None
+
+    async def run(self, begin: str, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        # A cancelled caller leaves the transaction to end by itself: wholly, or not at all.
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, begin, work)
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
+        self._thread.shutdown()
+
+    def _transaction(self, begin: str, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            connection = self._connection
+            connection.execute(begin)
+            try:
+                result = work(connection)
+                connection.execute("COMMIT")
+                return result
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except (sqlite3.IntegrityError, sqlite3.DataError, OverflowError, UnicodeError) as fault:
+            raise Refused(f"the store can't hold it: {type(fault).__name__}") from fault
+        except sqlite3.ProgrammingError:
+            raise  # a fault of ours, not of the file
+        except (sqlite3.DatabaseError, OSError) as fault:
+            # Full, locked for long, unreadable, gone: a new connection is the only way to a file that was put right.
+            self._disconnect()
+            raise StoreUnavailable(self._name) from fault
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class Database:
+    """One SQLite file with its schema."""
+
+    def __init__(self, name: str, path: Path, migrations: Sequence[Migration]) -> None:
+        """`name` is what an error calls it, "audit store". Opens nothing yet.
+
+        `migrations` lead from an empty file to the schema of today; what a file had already is not run again.
+        """
+        self._path = path
+        self._migrations = migrations
+        self._writer = _Worker(name, self._connect)
+        self._reader = _Worker(name, self._connect)
+
+    async def write(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Runs `work` in a transaction on the writing thread; synced to the disk when it returns.
+
+        Raises:
+            StoreUnavailable: the file can't be written.
+            Refused: a value can't be stored, whenever it is tried.
+        """
+        return await self._writer.run("BEGIN IMMEDIATE", work)
+
+    async def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Runs `work` on the reading thread, over one state of the file.
+
+        Raises:
+            StoreUnavailable: the file can't be read.
+        """
+        return await self._reader.run("BEGIN", work)
+
+    async def ping(self) -> None:
+        """Returns when the store can be written and read. Raises StoreUnavailable when not."""
+        await self.write(lambda connection: connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone())
+        await self.read(lambda connection: connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone())
+
+    async def close(self) -> None:
+        """Waits for what runs and closes the file; nothing may be asked of it afterwards."""
+        await self._reader.close()
+        await self._writer.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.touch(mode=0o600)
+        # Transactions are ours alone: with isolation_level=None the module begins none by itself.
+        connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            self._migrate(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.close()  # rolls back
+            raise
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        if version > len(self._migrations):
+            raise sqlite3.DatabaseError(f"the schema is version {version}, which is newer than this program")
+        for migration in self._migrations[version:]:
+            for statement in migration:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(self._migrations)}")
+
+
+def put_once(connection: sqlite3.Connection, table: str, key: str, content: str, row: Mapping[str, Value]) -> Stored:
+    """Inserts a row unless its key is there; then `content`, a column, tells a repeat from a conflict.
+
+    Names of tables and columns are the program's own, never a caller's.
+    """
+    # Not INSERT OR IGNORE, which would also drop a row that breaks another rule of the table without a word.
+    names, marks = ", ".join(row), ", ".join("?" * len(row))
+    insert = f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT ({key}) DO NOTHING"  # noqa: S608
+    if connection.execute(insert, tuple(row.values())).rowcount:
+        return Stored.NEW
+    find = f"SELECT {content} FROM {table} WHERE {key} = ?"  # noqa: S608
+    (held,) = connection.execute(find, (row[key],)).fetchone()
+    return Stored.REPEAT if held == row[content] else Stored.CONFLICT
+
+
+def newest_first(
+    table: str,
+    columns: Sequence[str],
+    order: Sequence[str],
+    conditions: Sequence[tuple[str, Value | None]],
+    after: Sequence[Value] | None,
+    limit: int,
+) -> tuple[str, list[Value]]:
+    """Returns the query of a page, and its parameters, for a table whose `order` columns are unique together.
+
+    Conditions are pairs such as ("caller = ?", "a"); those whose value is None are left out. `after` is what the
+    order's columns hold in the last row of the page before. Names are the program's own, never a caller's.
+    """
+    held = [(condition, value) for condition, value in conditions if value is not None]
+    clauses = [condition for condition, _ in held]
+    values = [value for _, value in held]
+    if after is not None:
+        clauses.append(f"({', '.join(order)}) < ({', '.join('?' * len(order))})")
+        values += after
+    where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
+    falling = ", ".join(f"{column} DESC" for column in order)
+    query = f"SELECT {', '.join(columns)} FROM {table}{where} ORDER BY {falling} LIMIT ?"  # noqa: S608
+    return query, [*values, limit]
+
+
+async def bury(database: Database, letters: Sequence[DeadLetter], clock: Callable[[], int] = time.time_ns) -> None:
+    """Keeps dead letters in the table of DEAD_LETTERS, a repeated one once.
+
+    Raises:
+        StoreUnavailable
+    """
+    await database.write(partial(_insert_letters, letters, clock()))
+
+
+def _insert_letters(letters: Sequence[DeadLetter], now: int, connection: sqlite3.Connection) -> None:
+    rows = []
+    for letter in letters:
+        # A key that came from outside may hold what no file can; its letter must be kept all the same.
+        key = letter.key.encode(errors="replace").decode()
+        digest = hashlib.sha256(f"{letter.topic}\0{key}\0".encode() + letter.payload).digest()
+        rows.append((digest, letter.topic, key, letter.payload, letter.reason, now))
+    connection.executemany("INSERT OR IGNORE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?)", rows)
