@@ -1,0 +1,1 @@
+"""Rebuild everything under `models/`: prune, fine-tune, quantise, fit and calibrate, evaluate, package."""
