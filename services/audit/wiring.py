@@ -1,0 +1,49 @@
+"""Builds the audit service, and closes it in reverse."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from assay.audit.v1 import audit_pb2, audit_pb2_grpc
+from prometheus_client import REGISTRY
+
+from services.audit import convert
+from services.audit.adapters.sqlite import SqliteEventStore
+from services.audit.log import AuditLog
+from services.audit.servicer import AuditServicer
+from services.audit.settings import Settings
+from services.kernel.application import Application, Build
+from services.kernel.consumer import Consumer
+from services.kernel.eventlog.port import AUDIT_TOPIC
+from services.kernel.eventlog.redis_streams import RedisSubscription
+
+_GROUP = "audit"
+
+
+def build(settings: Settings) -> Build:
+    """Returns the build of an audit service."""
+    return partial(_application, settings)
+
+
+@asynccontextmanager
+async def _application(settings: Settings) -> AsyncIterator[Application]:
+    async with AsyncExitStack() as closing:
+        store = SqliteEventStore(settings.data / "audit.sqlite3")
+        closing.push_async_callback(store.close)
+        subscription = RedisSubscription(settings.redis_url, AUDIT_TOPIC, _GROUP, settings.consumer)
+        closing.push_async_callback(subscription.close)
+        consumer = Consumer(AUDIT_TOPIC, subscription, convert.to_record, store)
+        REGISTRY.register(consumer)
+        closing.callback(REGISTRY.unregister, consumer)
+        servicer = AuditServicer(AuditLog(store))
+        yield Application(
+            name="audit",
+            registrations=[partial(audit_pb2_grpc.add_AuditServiceServicer_to_server, servicer)],
+            service_names=[audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name],
+            checks={"store": store.ping},
+            # What is stored can be read while nothing new comes in.
+            soft_checks={"eventlog": subscription.ping},
+            tasks={"consumer": consumer.run},
+        )

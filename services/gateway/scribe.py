@@ -1,0 +1,112 @@
+"""The scribe writes up what became of a text or a call, without the text itself and without anyone's personal data."""
+
+from __future__ import annotations
+
+import time
+
+from services.gateway.answers import Classification
+from services.gateway.decision import ConfidenceThreshold
+from services.gateway.masking import Masker
+from services.gateway.pseudonyms import Pseudonyms
+from services.gateway.records import AuditRecord, ReviewRequest
+from services.gateway.requests import Call, Query
+from services.gateway.validation import is_identifier
+from services.kernel.errors import AssayError
+from services.kernel.identifiers import uuid7
+
+# Of what a caller wrote into other fields than the text, the record of a refusal keeps so many characters.
+_KEPT = 128
+
+
+class Scribe:
+    """Makes records; writes nothing anywhere."""
+
+    def __init__(self, pseudonyms: Pseudonyms, masker: Masker, threshold: ConfidenceThreshold) -> None:
+        self._pseudonyms = pseudonyms
+        self._masker = masker
+        self._threshold = threshold
+
+    def text(
+        self, call: Call, audit_id: str, query: Query, encoded: bytes, result: Classification | AssayError
+    ) -> tuple[AuditRecord, ReviewRequest | None]:
+        """Returns the record of one text and, when its answer is doubtful, what asks a person to look.
+
+        `encoded` is the text as UTF-8.
+        """
+        record = AuditRecord(
+            audit_id=audit_id,
+            time_ns=time.time_ns(),
+            request_id=query.request_id or audit_id,
+            caller=call.caller,
+            method=call.method,
+            model=query.model,
+            model_version=query.model_version,
+            industry=query.industry,
+            text_hmac=self._pseudonyms.of_text(encoded) if encoded else b"",
+            text_bytes=len(encoded),
+            tokens=0,
+            latency=time.monotonic() - call.started,
+        )
+        if isinstance(result, AssayError):
+            record.model = self._masked(record.model)
+            record.model_version = self._masked(record.model_version)
+            record.industry = self._masked(record.industry)
+            if not is_identifier(query.request_id):
+                record.request_id = self._masked(query.request_id)
+            record.error = self._masked_error(result)
+            return record, None
+        record.model = result.model
+        record.model_version = result.model_version
+        record.industry = result.industry
+        record.tokens = result.tokens
+        record.classification = result
+        if not self._threshold.is_doubtful(result.confidence):
+            return record, None
+        record.review_task_id = uuid7()
+        return record, ReviewRequest(
+            task_id=record.review_task_id,
+            audit_id=record.audit_id,
+            time_ns=record.time_ns,
+            masked_text=self._masker.mask(query.text).text,
+            classification=result,
+            threshold=self._threshold.value,
+            caller=call.caller,
+        )
+
+    def call(self, call: Call, error: AssayError | None, message_bytes: int = 0) -> AuditRecord:
+        """Returns the record of a call as a whole: one that was refused, or one that classifies nothing."""
+        return self.past_call(
+            method=call.method,
+            caller=call.caller,
+            error=error,
+            message_bytes=message_bytes,
+            time_ns=time.time_ns(),
+            latency=time.monotonic() - call.started,
+        )
+
+    def past_call(
+        self, *, method: str, caller: str, error: AssayError | None, message_bytes: int, time_ns: int, latency: float
+    ) -> AuditRecord:
+        """Returns the record of a call that ended at a Unix time (nanoseconds) after so many seconds."""
+        audit_id = uuid7()
+        return AuditRecord(
+            audit_id=audit_id,
+            time_ns=time_ns,
+            request_id=audit_id,
+            caller=caller,
+            method=self._masked(method),
+            model="",
+            model_version="",
+            industry="",
+            text_hmac=b"",
+            text_bytes=message_bytes,
+            tokens=0,
+            latency=latency,
+            error=None if error is None else self._masked_error(error),
+        )
+
+    def _masked_error(self, error: AssayError) -> AssayError:
+        return AssayError(error.reason, **{key: self._masked(value) for key, value in error.metadata.items()})
+
+    def _masked(self, value: str) -> str:
+        return self._masker.mask(value[:_KEPT]).text if value else value

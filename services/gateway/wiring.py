@@ -1,0 +1,129 @@
+"""Builds the gateway, and closes it in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+
+from assay.ai.v1 import ai_pb2_grpc
+from prometheus_client import REGISTRY
+
+from services.gateway.adapters.classifier import GrpcClassifier
+from services.gateway.adapters.health import GrpcHealth
+from services.gateway.adapters.outbox_sqlite import SqliteOutbox
+from services.gateway.batching import BatchingLimits, MicroBatcher
+from services.gateway.convert import record_encoder
+from services.gateway.decision import ConfidenceThreshold
+from services.gateway.edge import AI, edge, proxied
+from services.gateway.governance import GovernedClassifier
+from services.gateway.masking import Masker
+from services.gateway.metrics import BatchSizes, GatewayMetrics
+from services.gateway.ports import Outbox
+from services.gateway.pseudonyms import Pseudonyms
+from services.gateway.recording import Recorder
+from services.gateway.rejections import RejectionTail
+from services.gateway.relay import Relay
+from services.gateway.scribe import Scribe
+from services.gateway.servicer import AIServicer
+from services.gateway.settings import Settings
+from services.gateway.streaming import StreamLimits
+from services.gateway.validation import Limits
+from services.kernel.application import Application, Build
+from services.kernel.eventlog.port import Publisher
+from services.kernel.eventlog.redis_streams import RedisPublisher
+
+_DRAIN_SECONDS = 0.5
+_TEND_SECONDS = 1.0
+
+
+def build(settings: Settings, publisher: Publisher | None = None) -> Build:
+    """Returns the build of a gateway; without a `publisher` its events go to the Redis that the settings name."""
+    return partial(_application, settings, publisher)
+
+
+@asynccontextmanager
+async def _application(settings: Settings, given: Publisher | None) -> AsyncIterator[Application]:
+    async with AsyncExitStack() as closing:
+        pseudonyms = Pseudonyms.from_file(settings.pseudonym_key_file)
+        scribe = Scribe(pseudonyms, Masker(pseudonyms), ConfidenceThreshold(settings.confidence_threshold))
+        settings.data.mkdir(parents=True, exist_ok=True)
+        outbox = SqliteOutbox(
+            settings.outbox_file, max_events=settings.outbox_max_events, max_bytes=settings.outbox_max_bytes
+        )
+        closing.callback(outbox.close)
+        publisher = given or RedisPublisher(settings.redis_url)
+        closing.push_async_callback(publisher.close)
+        relay = Relay(outbox, publisher)
+        closing.push_async_callback(_drain, relay)
+        encode = record_encoder(f"{socket.gethostname()}/{os.getpid()}")
+        recorder = Recorder(outbox, encode, relay.wake)
+        closing.callback(recorder.flush)
+        classifier = GrpcClassifier(settings.classifier_addresses)
+        closing.push_async_callback(classifier.close)
+        sizes = BatchSizes()
+        batcher = MicroBatcher(classifier.classify, _batching(settings), sizes.observe)
+        closing.push_async_callback(batcher.close)
+        governed = GovernedClassifier(
+            limits=Limits(settings.max_text_bytes, settings.max_batch_texts),
+            batcher=batcher,
+            classifier=classifier,
+            recorder=recorder,
+            scribe=scribe,
+        )
+        rejections = RejectionTail(edge(settings).access_log, outbox, scribe, encode, relay.wake)
+        neighbours = {}
+        for part, address in (("audit", settings.audit_address), ("review", settings.review_address)):
+            if address:
+                neighbour = GrpcHealth(part, address)
+                closing.push_async_callback(neighbour.close)
+                neighbours[part] = neighbour.ping
+        metrics = GatewayMetrics(sizes, batcher, outbox, relay, recorder, governed)
+        REGISTRY.register(metrics)
+        closing.callback(REGISTRY.unregister, metrics)
+        servicer = AIServicer(
+            governed,
+            StreamLimits(settings.max_stream_items),
+            settings.default_deadline_seconds,
+            settings.longest_deadline_seconds,
+        )
+        yield Application(
+            name="gateway",
+            registrations=[partial(ai_pb2_grpc.add_AIServiceServicer_to_server, servicer)],
+            service_names=[AI],
+            checks={"classifier": classifier.ping, "outbox": partial(_check_outbox, outbox)},
+            soft_checks={"eventlog": publisher.ping, **neighbours},
+            tasks={"relay": relay.run, "outbox": partial(_tend, outbox), "rejections": rejections.run},
+            proxied_names=list(proxied(settings)),
+            refused=servicer.refused,
+        )
+
+
+def _batching(settings: Settings) -> BatchingLimits:
+    classifiers = len(settings.classifier_addresses)
+    return BatchingLimits(
+        batch_texts=settings.micro_batch_texts,
+        calls_in_flight=settings.micro_batch_calls * classifiers,
+        slow_calls=settings.micro_batch_slow_calls * classifiers,
+        waiting=settings.max_waiting_texts,
+    )
+
+
+async def _check_outbox(outbox: Outbox) -> None:
+    outbox.check()
+
+
+async def _tend(outbox: Outbox) -> None:
+    while True:
+        await asyncio.sleep(_TEND_SECONDS)
+        await outbox.tend()
+
+
+async def _drain(relay: Relay) -> None:
+    """Sends what is left, for a moment; what stays is in the file, and sent by the next process."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            await relay.drain()
