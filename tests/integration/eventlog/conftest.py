@@ -1,0 +1,3 @@
+from tests.fixtures.valkey import shared_valkey, valkey
+
+__all__ = ["shared_valkey", "valkey"]

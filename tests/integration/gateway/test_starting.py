@@ -1,0 +1,61 @@
+"""A gateway that can't begin says why in one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.gateway.adapters.outbox_sqlite import SqliteOutbox
+from tests.integration.gateway.conftest import key_file
+
+
+def start(folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    environ = {
+        "ASSAY_LISTEN": "127.0.0.1:0",
+        "ASSAY_CLASSIFIER_ADDRESSES": "127.0.0.1:1",
+        "ASSAY_REDIS_URL": "redis://127.0.0.1:1/0",
+        "ASSAY_DATA": str(folder / "gateway"),
+        "ASSAY_PSEUDONYM_KEY_FILE": str(key_file(folder)),
+        **changes,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "services.gateway"],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("ASSAY_PSEUDONYM_KEY_FILE", "/nowhere/key", "the pseudonym key can't be read"),
+        ("ASSAY_CONFIDENCE_THRESHOLD", "2", "it must be 0 to 1"),
+        ("ASSAY_MAX_TEXT_BYTES", "many", "it must be a whole number"),
+    ],
+)
+def test_a_wrong_setting(tmp_path: Path, variable: str, value: str, words: str) -> None:
+    ended = start(tmp_path, **{variable: value})
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("assay gateway: ")
+    assert words in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_folder_that_another_gateway_holds_stays_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "gateway"
+    folder.mkdir()
+    outbox = SqliteOutbox(folder / "outbox.sqlite3")
+    try:
+        ended = start(tmp_path)
+    finally:
+        outbox.close()
+    assert ended.returncode == 2
+    assert "another process holds" in ended.stderr
+    assert not (folder / "edge").exists()
