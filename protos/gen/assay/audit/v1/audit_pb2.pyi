@@ -10,6 +10,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +21,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _EntryState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EntryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENTRY_STATE_UNSPECIFIED: _EntryState.ValueType  # 0
+    """Never."""
+    ENTRY_STATE_PRESENT: _EntryState.ValueType  # 1
+    """Here."""
+    ENTRY_STATE_EXPIRED: _EntryState.ValueType  # 2
+    """Removed by retention; an action of the log says so."""
+    ENTRY_STATE_ARCHIVED: _EntryState.ValueType  # 3
+    """In object storage; an action of the log says so."""
+
+class EntryState(_EntryState, metaclass=_EntryStateEnumTypeWrapper):
+    """Where the content of an entry is."""
+
+ENTRY_STATE_UNSPECIFIED: EntryState.ValueType  # 0
+"""Never."""
+ENTRY_STATE_PRESENT: EntryState.ValueType  # 1
+"""Here."""
+ENTRY_STATE_EXPIRED: EntryState.ValueType  # 2
+"""Removed by retention; an action of the log says so."""
+ENTRY_STATE_ARCHIVED: EntryState.ValueType  # 3
+"""In object storage; an action of the log says so."""
+Global___EntryState: _TypeAlias = EntryState  # noqa: Y015
 
 @_typing.final
 class AuditEvent(_message.Message):
@@ -38,8 +67,13 @@ class AuditEvent(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
     LATENCY_FIELD_NUMBER: _builtins.int
     GATEWAY_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """A UUIDv7 made by the gateway; the idempotency key everywhere behind it."""
     request_id: _builtins.str
@@ -56,6 +90,14 @@ class AuditEvent(_message.Message):
     """The industry of the model, or the one given."""
     gateway: _builtins.str
     """The gateway that answered, as host and process."""
+    tenant: _builtins.str
+    """Whose call it was: the name in x-assay-tenant, "default" without one, until callers are authenticated."""
+    tier: _builtins.str
+    """The tier of the model that answered: "large", or "small" where a smaller model was sure enough; empty without an answer."""
+    schema: _builtins.int
+    """The layout of this message, 1 today. A reader that knows only lower ones must not guess: it puts the event aside."""
+    subject: _builtins.str
+    """The person whom the call is about: an HMAC, as of a masked value, of x-assay-subject; empty when none was named."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the gateway answered, or refused."""
@@ -71,6 +113,10 @@ class AuditEvent(_message.Message):
     @_builtins.property
     def error(self) -> _errors_pb2.Error:
         """Why there was none."""
+
+    @_builtins.property
+    def action(self) -> Global___AuditAction:
+        """What an operator, or the service itself, did to what the log holds. `caller` says who."""
 
     @_builtins.property
     def latency(self) -> _duration_pb2.Duration:
@@ -90,14 +136,19 @@ class AuditEvent(_message.Message):
         input: Global___AuditInput | None = ...,
         answer: Global___AuditAnswer | None = ...,
         error: _errors_pb2.Error | None = ...,
+        action: Global___AuditAction | None = ...,
         latency: _duration_pb2.Duration | None = ...,
         gateway: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        tier: _builtins.str = ...,
+        schema: _builtins.int = ...,
+        subject: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "create_time", b"create_time", "error", b"error", "input", b"input", "latency", b"latency", "outcome", b"outcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "answer", b"answer", "create_time", b"create_time", "error", b"error", "input", b"input", "latency", b"latency", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "caller", b"caller", "create_time", b"create_time", "error", b"error", "event_id", b"event_id", "gateway", b"gateway", "industry", b"industry", "input", b"input", "latency", b"latency", "method", b"method", "model", b"model", "model_version", b"model_version", "outcome", b"outcome", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "answer", b"answer", "caller", b"caller", "create_time", b"create_time", "error", b"error", "event_id", b"event_id", "gateway", b"gateway", "industry", b"industry", "input", b"input", "latency", b"latency", "method", b"method", "model", b"model", "model_version", b"model_version", "outcome", b"outcome", "request_id", b"request_id", "schema", b"schema", "subject", b"subject", "tenant", b"tenant", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["answer", "error"]  # noqa: Y015
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["answer", "error", "action"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
@@ -112,6 +163,8 @@ class AuditInput(_message.Message):
     TEXT_HMAC_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
+    MASKED_TEXT_FIELD_NUMBER: _builtins.int
+    CHARACTERS_FIELD_NUMBER: _builtins.int
     text_hmac: _builtins.bytes
     """HMAC-SHA-256 of the text's UTF-8 bytes under the deployment's pseudonym key: equal texts give equal values, and nobody without
     the key can try texts. 32 bytes; empty when there was no text.
@@ -120,16 +173,24 @@ class AuditInput(_message.Message):
     """The text's length in bytes of UTF-8."""
     tokens: _builtins.int
     """The text's length in the model's tokens; 0 when it was refused before it was counted."""
+    masked_text: _builtins.str
+    """The text with a typed token in the place of each piece of personal data. Empty when there was no text or it was refused for its
+    size.
+    """
+    characters: _builtins.int
+    """The text's length in characters (Unicode code points)."""
     def __init__(
         self,
         *,
         text_hmac: _builtins.bytes = ...,
         bytes: _builtins.int = ...,
         tokens: _builtins.int = ...,
+        masked_text: _builtins.str = ...,
+        characters: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "text_hmac", b"text_hmac", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "characters", b"characters", "masked_text", b"masked_text", "text_hmac", b"text_hmac", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -166,6 +227,872 @@ class AuditAnswer(_message.Message):
 Global___AuditAnswer: _TypeAlias = AuditAnswer  # noqa: Y015
 
 @_typing.final
+class AuditAction(_message.Message):
+    """Something that was done to what the log holds. Exactly one is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_ERASED_FIELD_NUMBER: _builtins.int
+    HOLD_PLACED_FIELD_NUMBER: _builtins.int
+    HOLD_RELEASED_FIELD_NUMBER: _builtins.int
+    CONTENTS_EXPIRED_FIELD_NUMBER: _builtins.int
+    CONTENTS_ARCHIVED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def person_erased(self) -> Global___PersonErased:
+        """A person's key was destroyed."""
+
+    @_builtins.property
+    def hold_placed(self) -> Global___Hold:
+        """A legal hold was placed."""
+
+    @_builtins.property
+    def hold_released(self) -> Global___Hold:
+        """A legal hold was released."""
+
+    @_builtins.property
+    def contents_expired(self) -> Global___ContentsRemoved:
+        """Contents were removed because they were older than the retention."""
+
+    @_builtins.property
+    def contents_archived(self) -> Global___ContentsArchived:
+        """Contents were moved to object storage."""
+
+    def __init__(
+        self,
+        *,
+        person_erased: Global___PersonErased | None = ...,
+        hold_placed: Global___Hold | None = ...,
+        hold_released: Global___Hold | None = ...,
+        contents_expired: Global___ContentsRemoved | None = ...,
+        contents_archived: Global___ContentsArchived | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "contents_archived", b"contents_archived", "contents_expired", b"contents_expired", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "person_erased", b"person_erased"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "contents_archived", b"contents_archived", "contents_expired", b"contents_expired", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "person_erased", b"person_erased"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["person_erased", "hold_placed", "hold_released", "contents_expired", "contents_archived"]  # noqa: Y015
+    _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
+
+Global___AuditAction: _TypeAlias = AuditAction  # noqa: Y015
+
+@_typing.final
+class PersonErased(_message.Message):
+    """A person's key was destroyed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """The key's id, as in AuditRecord.key_id. It says nothing of the person."""
+    tenant: _builtins.str
+    """The tenant."""
+    events: _builtins.int
+    """How many events were sealed with it."""
+    note: _builtins.str
+    """Why, in the operator's words, for example a request's number. No personal data."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        events: _builtins.int = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "key_id", b"key_id", "note", b"note", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PersonErased: _TypeAlias = PersonErased  # noqa: Y015
+
+@_typing.final
+class Hold(_message.Message):
+    """A legal hold: the events that it covers neither expire nor can their person be erased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLD_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    hold_id: _builtins.str
+    """A UUIDv7."""
+    tenant: _builtins.str
+    """Only events of this tenant. Required."""
+    caller: _builtins.str
+    """Only events of this caller. Default: all of the tenant."""
+    note: _builtins.str
+    """Why, in the operator's words. No personal data."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Only events that were appended at or after this time. Default: all."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Only events that were appended before this time. Default: all, and those to come."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was placed."""
+
+    def __init__(
+        self,
+        *,
+        hold_id: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        caller: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        note: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "create_time", b"create_time", "end_time", b"end_time", "hold_id", b"hold_id", "note", b"note", "start_time", b"start_time", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hold: _TypeAlias = Hold  # noqa: Y015
+
+@_typing.final
+class EntryRange(_message.Message):
+    """Entries start_index to end_index - 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_INDEX_FIELD_NUMBER: _builtins.int
+    END_INDEX_FIELD_NUMBER: _builtins.int
+    start_index: _builtins.int
+    """The first."""
+    end_index: _builtins.int
+    """The one behind the last."""
+    def __init__(
+        self,
+        *,
+        start_index: _builtins.int = ...,
+        end_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_index", b"end_index", "start_index", b"start_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EntryRange: _TypeAlias = EntryRange  # noqa: Y015
+
+@_typing.final
+class ContentsRemoved(_message.Message):
+    """Contents were removed; their leaf hashes stay, so every proof still holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGES_FIELD_NUMBER: _builtins.int
+    HORIZON_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___EntryRange]:
+        """Whose contents; ascending, none touching another."""
+
+    @_builtins.property
+    def horizon(self) -> _timestamp_pb2.Timestamp:
+        """Entries appended before this time were old enough."""
+
+    def __init__(
+        self,
+        *,
+        ranges: _abc.Iterable[Global___EntryRange] | None = ...,
+        horizon: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["horizon", b"horizon"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["horizon", b"horizon", "ranges", b"ranges"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContentsRemoved: _TypeAlias = ContentsRemoved  # noqa: Y015
+
+@_typing.final
+class ContentsArchived(_message.Message):
+    """Contents were moved to object storage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGES_FIELD_NUMBER: _builtins.int
+    OBJECT_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    object: _builtins.str
+    """The object's name in the archive: a file as `assay audit export --format log` writes it."""
+    sha256: _builtins.bytes
+    """SHA-256 of the object. 32 bytes."""
+    @_builtins.property
+    def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___EntryRange]:
+        """Whose contents; ascending, none touching another."""
+
+    def __init__(
+        self,
+        *,
+        ranges: _abc.Iterable[Global___EntryRange] | None = ...,
+        object: _builtins.str = ...,
+        sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["object", b"object", "ranges", b"ranges", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContentsArchived: _TypeAlias = ContentsArchived  # noqa: Y015
+
+@_typing.final
+class AuditRecord(_message.Message):
+    """What the log keeps of an event. Its bytes, as they were first serialised, are what the leaf's hash is taken of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    APPEND_TIME_FIELD_NUMBER: _builtins.int
+    sealed: _builtins.bytes
+    """A serialised AuditPersonal under the person's key: a nonce of 12 bytes, then AES-256-GCM's ciphertext and tag (NIST SP 800-38D),
+    with the event's id as associated data. Empty in an event that holds nothing personal.
+    """
+    key_id: _builtins.str
+    """Which key, a UUID; empty when nothing is sealed."""
+    @_builtins.property
+    def event(self) -> Global___AuditEvent:
+        """The event, less what `sealed` holds: caller, request_id, subject and input are empty here."""
+
+    @_builtins.property
+    def append_time(self) -> _timestamp_pb2.Timestamp:
+        """When the log took it."""
+
+    def __init__(
+        self,
+        *,
+        event: Global___AuditEvent | None = ...,
+        sealed: _builtins.bytes = ...,
+        key_id: _builtins.str = ...,
+        append_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append_time", b"append_time", "event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_time", b"append_time", "event", b"event", "key_id", b"key_id", "sealed", b"sealed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditRecord: _TypeAlias = AuditRecord  # noqa: Y015
+
+@_typing.final
+class AuditPersonal(_message.Message):
+    """What of an event is about a person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    caller: _builtins.str
+    """AuditEvent.caller."""
+    request_id: _builtins.str
+    """AuditEvent.request_id."""
+    subject: _builtins.str
+    """AuditEvent.subject."""
+    @_builtins.property
+    def input(self) -> Global___AuditInput:
+        """AuditEvent.input."""
+
+    def __init__(
+        self,
+        *,
+        caller: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        input: Global___AuditInput | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "input", b"input", "request_id", b"request_id", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditPersonal: _TypeAlias = AuditPersonal  # noqa: Y015
+
+@_typing.final
+class LogEntry(_message.Message):
+    """An entry of the log. A file of exported entries is a sequence of these, each behind its length as a varint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    LEAF_HASH_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Its place, from 0."""
+    leaf_hash: _builtins.bytes
+    """SHA-256 of a zero byte and the record's bytes (RFC 6962, section 2.1). 32 bytes."""
+    record: _builtins.bytes
+    """A serialised AuditRecord; empty where the content is not here any more."""
+    state: Global___EntryState.ValueType
+    """Where the content is."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        leaf_hash: _builtins.bytes = ...,
+        record: _builtins.bytes = ...,
+        state: Global___EntryState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "leaf_hash", b"leaf_hash", "record", b"record", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogEntry: _TypeAlias = LogEntry  # noqa: Y015
+
+@_typing.final
+class GetCheckpointRequest(_message.Message):
+    """Nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCheckpointRequest: _TypeAlias = GetCheckpointRequest  # noqa: Y015
+
+@_typing.final
+class GetCheckpointResponse(_message.Message):
+    """The newest checkpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    checkpoint: _builtins.str
+    """A signed note in the form of C2SP tlog-checkpoint: origin, size and root, an empty line, and signature lines."""
+    public_key: _builtins.str
+    """The public key in the form of C2SP signed-note, "name+hash+key". To trust the log, get it another way."""
+    def __init__(
+        self,
+        *,
+        checkpoint: _builtins.str = ...,
+        public_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "public_key", b"public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCheckpointResponse: _TypeAlias = GetCheckpointResponse  # noqa: Y015
+
+@_typing.final
+class GetInclusionProofRequest(_message.Message):
+    """Which entry, and in which tree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    TREE_SIZE_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """The event. Required."""
+    tree_size: _builtins.int
+    """How many entries the tree has; 0 means as many as the newest checkpoint."""
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        tree_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "tree_size", b"tree_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInclusionProofRequest: _TypeAlias = GetInclusionProofRequest  # noqa: Y015
+
+@_typing.final
+class GetInclusionProofResponse(_message.Message):
+    """A proof as RFC 9162, section 2.1.3 describes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    TREE_SIZE_FIELD_NUMBER: _builtins.int
+    LEAF_HASH_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """The entry's index."""
+    tree_size: _builtins.int
+    """How many entries the tree has."""
+    leaf_hash: _builtins.bytes
+    """The entry's leaf hash. 32 bytes."""
+    checkpoint: _builtins.str
+    """The newest checkpoint; of tree_size when none was asked for."""
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The path, from the leaf upwards. 32 bytes each."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        tree_size: _builtins.int = ...,
+        leaf_hash: _builtins.bytes = ...,
+        path: _abc.Iterable[_builtins.bytes] | None = ...,
+        checkpoint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "index", b"index", "leaf_hash", b"leaf_hash", "path", b"path", "tree_size", b"tree_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInclusionProofResponse: _TypeAlias = GetInclusionProofResponse  # noqa: Y015
+
+@_typing.final
+class GetConsistencyProofRequest(_message.Message):
+    """Which two trees."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_SIZE_FIELD_NUMBER: _builtins.int
+    SECOND_SIZE_FIELD_NUMBER: _builtins.int
+    first_size: _builtins.int
+    """The size of the older one; 0 to second_size."""
+    second_size: _builtins.int
+    """The size of the newer one; 0 means as many entries as the newest checkpoint."""
+    def __init__(
+        self,
+        *,
+        first_size: _builtins.int = ...,
+        second_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_size", b"first_size", "second_size", b"second_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetConsistencyProofRequest: _TypeAlias = GetConsistencyProofRequest  # noqa: Y015
+
+@_typing.final
+class GetConsistencyProofResponse(_message.Message):
+    """A proof as RFC 9162, section 2.1.4 describes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_SIZE_FIELD_NUMBER: _builtins.int
+    SECOND_SIZE_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    first_size: _builtins.int
+    """The size of the older tree."""
+    second_size: _builtins.int
+    """The size of the newer one."""
+    checkpoint: _builtins.str
+    """The newest checkpoint; of second_size when none was asked for."""
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The path. 32 bytes each."""
+
+    def __init__(
+        self,
+        *,
+        first_size: _builtins.int = ...,
+        second_size: _builtins.int = ...,
+        path: _abc.Iterable[_builtins.bytes] | None = ...,
+        checkpoint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "first_size", b"first_size", "path", b"path", "second_size", b"second_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetConsistencyProofResponse: _TypeAlias = GetConsistencyProofResponse  # noqa: Y015
+
+@_typing.final
+class ListEntriesRequest(_message.Message):
+    """Which entries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_INDEX_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    HASHES_ONLY_FIELD_NUMBER: _builtins.int
+    start_index: _builtins.int
+    """The first."""
+    page_size: _builtins.int
+    """How many at most: 1 to 1,000; 0 means 1,000, more is taken as 1,000."""
+    hashes_only: _builtins.bool
+    """Without the records: leaf hashes alone. Default: with them."""
+    def __init__(
+        self,
+        *,
+        start_index: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        hashes_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hashes_only", b"hashes_only", "page_size", b"page_size", "start_index", b"start_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEntriesRequest: _TypeAlias = ListEntriesRequest  # noqa: Y015
+
+@_typing.final
+class ListEntriesResponse(_message.Message):
+    """Entries in order, none left out; none at the log's end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogEntry]:
+        """The entries."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___LogEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEntriesResponse: _TypeAlias = ListEntriesResponse  # noqa: Y015
+
+@_typing.final
+class ErasePersonRequest(_message.Message):
+    """Whose events. Exactly one of caller and subject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """The tenant. Required."""
+    caller: _builtins.str
+    """The caller, as in AuditEvent.caller."""
+    subject: _builtins.str
+    """The subject, as in AuditEvent.subject."""
+    note: _builtins.str
+    """Why, in the operator's words. No personal data."""
+    operator: _builtins.str
+    """Who does it. Required."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        caller: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        note: _builtins.str = ...,
+        operator: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "note", b"note", "operator", b"operator", "subject", b"subject", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasePersonRequest: _TypeAlias = ErasePersonRequest  # noqa: Y015
+
+@_typing.final
+class ErasePersonResponse(_message.Message):
+    """What was erased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """The event that says so."""
+    events: _builtins.int
+    """How many events can't be read any more; 0 when there was nothing of this person."""
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        events: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasePersonResponse: _TypeAlias = ErasePersonResponse  # noqa: Y015
+
+@_typing.final
+class PlaceHoldRequest(_message.Message):
+    """Which events to hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLD_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    operator: _builtins.str
+    """Who does it. Required."""
+    @_builtins.property
+    def hold(self) -> Global___Hold:
+        """hold_id and create_time are made by the service."""
+
+    def __init__(
+        self,
+        *,
+        hold: Global___Hold | None = ...,
+        operator: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "operator", b"operator"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlaceHoldRequest: _TypeAlias = PlaceHoldRequest  # noqa: Y015
+
+@_typing.final
+class PlaceHoldResponse(_message.Message):
+    """The hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hold(self) -> Global___Hold:
+        """As it is in force."""
+
+    def __init__(
+        self,
+        *,
+        hold: Global___Hold | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlaceHoldResponse: _TypeAlias = PlaceHoldResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseHoldRequest(_message.Message):
+    """Which hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLD_ID_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    hold_id: _builtins.str
+    """Its id. Required."""
+    operator: _builtins.str
+    """Who does it. Required."""
+    def __init__(
+        self,
+        *,
+        hold_id: _builtins.str = ...,
+        operator: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_id", b"hold_id", "operator", b"operator"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseHoldRequest: _TypeAlias = ReleaseHoldRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseHoldResponse(_message.Message):
+    """The hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hold(self) -> Global___Hold:
+        """As it was."""
+
+    def __init__(
+        self,
+        *,
+        hold: Global___Hold | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseHoldResponse: _TypeAlias = ReleaseHoldResponse  # noqa: Y015
+
+@_typing.final
+class ListHoldsRequest(_message.Message):
+    """Nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHoldsRequest: _TypeAlias = ListHoldsRequest  # noqa: Y015
+
+@_typing.final
+class ListHoldsResponse(_message.Message):
+    """The holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hold]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        holds: _abc.Iterable[Global___Hold] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHoldsResponse: _TypeAlias = ListHoldsResponse  # noqa: Y015
+
+@_typing.final
+class ExpireEventsRequest(_message.Message):
+    """Who wants it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    operator: _builtins.str
+    """Who does it. Required."""
+    def __init__(
+        self,
+        *,
+        operator: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpireEventsRequest: _TypeAlias = ExpireEventsRequest  # noqa: Y015
+
+@_typing.final
+class ExpireEventsResponse(_message.Message):
+    """What was removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    events: _builtins.int
+    """How many contents."""
+    def __init__(
+        self,
+        *,
+        events: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpireEventsResponse: _TypeAlias = ExpireEventsResponse  # noqa: Y015
+
+@_typing.final
+class ArchiveEventsRequest(_message.Message):
+    """What to archive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEFORE_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    operator: _builtins.str
+    """Who does it. Required."""
+    @_builtins.property
+    def before(self) -> _timestamp_pb2.Timestamp:
+        """Months that ended before this time. Required."""
+
+    def __init__(
+        self,
+        *,
+        before: _timestamp_pb2.Timestamp | None = ...,
+        operator: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "operator", b"operator"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArchiveEventsRequest: _TypeAlias = ArchiveEventsRequest  # noqa: Y015
+
+@_typing.final
+class ArchiveEventsResponse(_message.Message):
+    """What was archived."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECTS_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    events: _builtins.int
+    """How many contents."""
+    @_builtins.property
+    def objects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The objects' names, one for each month."""
+
+    def __init__(
+        self,
+        *,
+        objects: _abc.Iterable[_builtins.str] | None = ...,
+        events: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "objects", b"objects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArchiveEventsResponse: _TypeAlias = ArchiveEventsResponse  # noqa: Y015
+
+@_typing.final
 class GetEventRequest(_message.Message):
     """Which event."""
 
@@ -194,18 +1121,22 @@ class GetEventResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENT_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Its place in the log, from 0."""
     @_builtins.property
     def event(self) -> Global___AuditEvent:
-        """The event."""
+        """The event; without caller, request_id, subject and input once its person was erased."""
 
     def __init__(
         self,
         *,
         event: Global___AuditEvent | None = ...,
+        index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "index", b"index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -224,6 +1155,12 @@ class ListEventsRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    MIN_CONFIDENCE_FIELD_NUMBER: _builtins.int
+    MAX_CONFIDENCE_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """How many at most: 1 to 1,000; 0 means 100, more than 1,000 is taken as 1,000."""
     page_token: _builtins.str
@@ -234,6 +1171,18 @@ class ListEventsRequest(_message.Message):
     """Only events with this request_id. Default: all."""
     model: _builtins.str
     """Only events of this model. Default: all."""
+    tenant: _builtins.str
+    """Only events of this tenant. Default: all."""
+    label: _builtins.str
+    """Only answers with this label. Default: all."""
+    outcome: _builtins.str
+    """Only events that ended so: "answer", "error", "action", or the name of an error's reason such as "TEXT_BLANK". Default: all."""
+    min_confidence: _builtins.float
+    """Only answers with at least this confidence, 0 to 1. Default: all."""
+    max_confidence: _builtins.float
+    """Only answers with a confidence below this, 0 to 1. Default: all."""
+    subject: _builtins.str
+    """Only events about this person, as in AuditEvent.subject. Default: all."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Only events at or after this time. Default: all."""
@@ -252,12 +1201,25 @@ class ListEventsRequest(_message.Message):
         model: _builtins.str = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        tenant: _builtins.str = ...,
+        label: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        min_confidence: _builtins.float | None = ...,
+        max_confidence: _builtins.float | None = ...,
+        subject: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_confidence", b"_max_confidence", "_min_confidence", b"_min_confidence", "end_time", b"end_time", "max_confidence", b"max_confidence", "min_confidence", b"min_confidence", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "end_time", b"end_time", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "request_id", b"request_id", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_confidence", b"_max_confidence", "_min_confidence", b"_min_confidence", "caller", b"caller", "end_time", b"end_time", "label", b"label", "max_confidence", b"max_confidence", "min_confidence", b"min_confidence", "model", b"model", "outcome", b"outcome", "page_size", b"page_size", "page_token", b"page_token", "request_id", b"request_id", "start_time", b"start_time", "subject", b"subject", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_confidence: _TypeAlias = _typing.Literal["max_confidence"]  # noqa: Y015
+    _WhichOneofArgType__max_confidence: _TypeAlias = _typing.Literal["_max_confidence", b"_max_confidence"]  # noqa: Y015
+    _WhichOneofReturnType__min_confidence: _TypeAlias = _typing.Literal["min_confidence"]  # noqa: Y015
+    _WhichOneofArgType__min_confidence: _TypeAlias = _typing.Literal["_min_confidence", b"_min_confidence"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_confidence) -> _WhichOneofReturnType__max_confidence | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_confidence) -> _WhichOneofReturnType__min_confidence | None: ...
 
 Global___ListEventsRequest: _TypeAlias = ListEventsRequest  # noqa: Y015
 

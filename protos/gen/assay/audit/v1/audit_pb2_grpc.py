@@ -26,7 +26,10 @@ if _version_not_supported:
 
 
 class AuditServiceStub:
-    """Reads the audit log. Events come in through the event log alone; no RPC writes or changes one.
+    """Reads the audit log and proves what it says. Events come in through the event log alone; no RPC writes or changes one.
+
+    The log is a Merkle tree (RFC 9162, section 2.1; the hashing is that of RFC 6962): leaf i is the hash of the bytes of entry i, as
+    stored. A signed checkpoint says how many entries there are and what the root over them is.
     """
 
     def __init__(self, channel):
@@ -45,14 +48,38 @@ class AuditServiceStub:
                 request_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.GetCheckpoint = channel.unary_unary(
+                '/assay.audit.v1.AuditService/GetCheckpoint',
+                request_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.GetCheckpointRequest.SerializeToString,
+                response_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.GetCheckpointResponse.FromString,
+                _registered_method=True)
+        self.GetInclusionProof = channel.unary_unary(
+                '/assay.audit.v1.AuditService/GetInclusionProof',
+                request_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.GetInclusionProofRequest.SerializeToString,
+                response_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.GetInclusionProofResponse.FromString,
+                _registered_method=True)
+        self.GetConsistencyProof = channel.unary_unary(
+                '/assay.audit.v1.AuditService/GetConsistencyProof',
+                request_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.GetConsistencyProofRequest.SerializeToString,
+                response_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.GetConsistencyProofResponse.FromString,
+                _registered_method=True)
+        self.ListEntries = channel.unary_unary(
+                '/assay.audit.v1.AuditService/ListEntries',
+                request_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.ListEntriesRequest.SerializeToString,
+                response_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.ListEntriesResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
-    """Reads the audit log. Events come in through the event log alone; no RPC writes or changes one.
+    """Reads the audit log and proves what it says. Events come in through the event log alone; no RPC writes or changes one.
+
+    The log is a Merkle tree (RFC 9162, section 2.1; the hashing is that of RFC 6962): leaf i is the hash of the bytes of entry i, as
+    stored. A signed checkpoint says how many entries there are and what the root over them is.
     """
 
     def GetEvent(self, request, context):
-        """Gets one event. NOT_FOUND until it has arrived, which is usually well within a second of the answer. Idempotent.
+        """Gets one event. NOT_FOUND until it has arrived, which is usually well within a second of the answer, and again once it has
+        expired. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -60,6 +87,34 @@ class AuditServiceServicer:
 
     def ListEvents(self, request, context):
         """Lists events, newest first. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCheckpoint(self, request, context):
+        """Gets the newest signed checkpoint. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetInclusionProof(self, request, context):
+        """Proves that an entry is in the log. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetConsistencyProof(self, request, context):
+        """Proves that the log at one size is the beginning of the log at another. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEntries(self, request, context):
+        """Lists entries as they are stored, in the order of the log; what a verifier reads. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +133,26 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     request_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.ListEventsRequest.FromString,
                     response_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.ListEventsResponse.SerializeToString,
             ),
+            'GetCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCheckpoint,
+                    request_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.GetCheckpointRequest.FromString,
+                    response_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.GetCheckpointResponse.SerializeToString,
+            ),
+            'GetInclusionProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetInclusionProof,
+                    request_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.GetInclusionProofRequest.FromString,
+                    response_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.GetInclusionProofResponse.SerializeToString,
+            ),
+            'GetConsistencyProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConsistencyProof,
+                    request_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.GetConsistencyProofRequest.FromString,
+                    response_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.GetConsistencyProofResponse.SerializeToString,
+            ),
+            'ListEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEntries,
+                    request_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.ListEntriesRequest.FromString,
+                    response_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.ListEntriesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'assay.audit.v1.AuditService', rpc_method_handlers)
@@ -87,7 +162,10 @@ def add_AuditServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuditService:
-    """Reads the audit log. Events come in through the event log alone; no RPC writes or changes one.
+    """Reads the audit log and proves what it says. Events come in through the event log alone; no RPC writes or changes one.
+
+    The log is a Merkle tree (RFC 9162, section 2.1; the hashing is that of RFC 6962): leaf i is the hash of the bytes of entry i, as
+    stored. A signed checkpoint says how many entries there are and what the root over them is.
     """
 
     @staticmethod
@@ -134,6 +212,414 @@ class AuditService:
             '/assay.audit.v1.AuditService/ListEvents',
             assay_dot_audit_dot_v1_dot_audit__pb2.ListEventsRequest.SerializeToString,
             assay_dot_audit_dot_v1_dot_audit__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.audit.v1.AuditService/GetCheckpoint',
+            assay_dot_audit_dot_v1_dot_audit__pb2.GetCheckpointRequest.SerializeToString,
+            assay_dot_audit_dot_v1_dot_audit__pb2.GetCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetInclusionProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.audit.v1.AuditService/GetInclusionProof',
+            assay_dot_audit_dot_v1_dot_audit__pb2.GetInclusionProofRequest.SerializeToString,
+            assay_dot_audit_dot_v1_dot_audit__pb2.GetInclusionProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConsistencyProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.audit.v1.AuditService/GetConsistencyProof',
+            assay_dot_audit_dot_v1_dot_audit__pb2.GetConsistencyProofRequest.SerializeToString,
+            assay_dot_audit_dot_v1_dot_audit__pb2.GetConsistencyProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.audit.v1.AuditService/ListEntries',
+            assay_dot_audit_dot_v1_dot_audit__pb2.ListEntriesRequest.SerializeToString,
+            assay_dot_audit_dot_v1_dot_audit__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class AuditAdminServiceStub:
+    """Changes what the log still holds of its events; never the log itself. Each action is an event of the log too. Not reachable
+    through the public port: an operator calls the audit service's own address.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ErasePerson = channel.unary_unary(
+                '/assay.audit.v1.AuditAdminService/ErasePerson',
+                request_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.ErasePersonRequest.SerializeToString,
+                response_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.ErasePersonResponse.FromString,
+                _registered_method=True)
+        self.PlaceHold = channel.unary_unary(
+                '/assay.audit.v1.AuditAdminService/PlaceHold',
+                request_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.PlaceHoldRequest.SerializeToString,
+                response_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.PlaceHoldResponse.FromString,
+                _registered_method=True)
+        self.ReleaseHold = channel.unary_unary(
+                '/assay.audit.v1.AuditAdminService/ReleaseHold',
+                request_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.ReleaseHoldRequest.SerializeToString,
+                response_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.ReleaseHoldResponse.FromString,
+                _registered_method=True)
+        self.ListHolds = channel.unary_unary(
+                '/assay.audit.v1.AuditAdminService/ListHolds',
+                request_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.ListHoldsRequest.SerializeToString,
+                response_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.ListHoldsResponse.FromString,
+                _registered_method=True)
+        self.ExpireEvents = channel.unary_unary(
+                '/assay.audit.v1.AuditAdminService/ExpireEvents',
+                request_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.ExpireEventsRequest.SerializeToString,
+                response_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.ExpireEventsResponse.FromString,
+                _registered_method=True)
+        self.ArchiveEvents = channel.unary_unary(
+                '/assay.audit.v1.AuditAdminService/ArchiveEvents',
+                request_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.ArchiveEventsRequest.SerializeToString,
+                response_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.ArchiveEventsResponse.FromString,
+                _registered_method=True)
+
+
+class AuditAdminServiceServicer:
+    """Changes what the log still holds of its events; never the log itself. Each action is an event of the log too. Not reachable
+    through the public port: an operator calls the audit service's own address.
+    """
+
+    def ErasePerson(self, request, context):
+        """Makes everything personal in one person's events unreadable for good, by destroying the key that it is sealed with.
+        FAILED_PRECONDITION while a legal hold covers one of the events. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlaceHold(self, request, context):
+        """Keeps events from expiring and from erasure until the hold is released.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseHold(self, request, context):
+        """Releases a hold. NOT_FOUND where there is none of this id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHolds(self, request, context):
+        """Lists the holds in force, oldest first. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExpireEvents(self, request, context):
+        """Removes the contents of events that are older than the retention; done daily anyway.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ArchiveEvents(self, request, context):
+        """Moves whole months to object storage. FAILED_PRECONDITION where no archive is configured.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_AuditAdminServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ErasePerson': grpc.unary_unary_rpc_method_handler(
+                    servicer.ErasePerson,
+                    request_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.ErasePersonRequest.FromString,
+                    response_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.ErasePersonResponse.SerializeToString,
+            ),
+            'PlaceHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlaceHold,
+                    request_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.PlaceHoldRequest.FromString,
+                    response_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.PlaceHoldResponse.SerializeToString,
+            ),
+            'ReleaseHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseHold,
+                    request_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.ReleaseHoldRequest.FromString,
+                    response_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.ReleaseHoldResponse.SerializeToString,
+            ),
+            'ListHolds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHolds,
+                    request_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.ListHoldsRequest.FromString,
+                    response_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.ListHoldsResponse.SerializeToString,
+            ),
+            'ExpireEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExpireEvents,
+                    request_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.ExpireEventsRequest.FromString,
+                    response_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.ExpireEventsResponse.SerializeToString,
+            ),
+            'ArchiveEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ArchiveEvents,
+                    request_deserializer=assay_dot_audit_dot_v1_dot_audit__pb2.ArchiveEventsRequest.FromString,
+                    response_serializer=assay_dot_audit_dot_v1_dot_audit__pb2.ArchiveEventsResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'assay.audit.v1.AuditAdminService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('assay.audit.v1.AuditAdminService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class AuditAdminService:
+    """Changes what the log still holds of its events; never the log itself. Each action is an event of the log too. Not reachable
+    through the public port: an operator calls the audit service's own address.
+    """
+
+    @staticmethod
+    def ErasePerson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.audit.v1.AuditAdminService/ErasePerson',
+            assay_dot_audit_dot_v1_dot_audit__pb2.ErasePersonRequest.SerializeToString,
+            assay_dot_audit_dot_v1_dot_audit__pb2.ErasePersonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlaceHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.audit.v1.AuditAdminService/PlaceHold',
+            assay_dot_audit_dot_v1_dot_audit__pb2.PlaceHoldRequest.SerializeToString,
+            assay_dot_audit_dot_v1_dot_audit__pb2.PlaceHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.audit.v1.AuditAdminService/ReleaseHold',
+            assay_dot_audit_dot_v1_dot_audit__pb2.ReleaseHoldRequest.SerializeToString,
+            assay_dot_audit_dot_v1_dot_audit__pb2.ReleaseHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHolds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.audit.v1.AuditAdminService/ListHolds',
+            assay_dot_audit_dot_v1_dot_audit__pb2.ListHoldsRequest.SerializeToString,
+            assay_dot_audit_dot_v1_dot_audit__pb2.ListHoldsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExpireEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.audit.v1.AuditAdminService/ExpireEvents',
+            assay_dot_audit_dot_v1_dot_audit__pb2.ExpireEventsRequest.SerializeToString,
+            assay_dot_audit_dot_v1_dot_audit__pb2.ExpireEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ArchiveEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.audit.v1.AuditAdminService/ArchiveEvents',
+            assay_dot_audit_dot_v1_dot_audit__pb2.ArchiveEventsRequest.SerializeToString,
+            assay_dot_audit_dot_v1_dot_audit__pb2.ArchiveEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

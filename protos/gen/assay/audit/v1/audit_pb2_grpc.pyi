@@ -27,29 +27,61 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuditServiceStub:
-    """Reads the audit log. Events come in through the event log alone; no RPC writes or changes one."""
+    """Reads the audit log and proves what it says. Events come in through the event log alone; no RPC writes or changes one.
+
+    The log is a Merkle tree (RFC 9162, section 2.1; the hashing is that of RFC 6962): leaf i is the hash of the bytes of entry i, as
+    stored. A signed checkpoint says how many entries there are and what the root over them is.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
     GetEvent: _grpc.UnaryUnaryMultiCallable[_audit_pb2.GetEventRequest, _audit_pb2.GetEventResponse]
-    """Gets one event. NOT_FOUND until it has arrived, which is usually well within a second of the answer. Idempotent."""
+    """Gets one event. NOT_FOUND until it has arrived, which is usually well within a second of the answer, and again once it has
+    expired. Idempotent.
+    """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListEventsRequest, _audit_pb2.ListEventsResponse]
     """Lists events, newest first. Idempotent."""
+    GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_audit_pb2.GetCheckpointRequest, _audit_pb2.GetCheckpointResponse]
+    """Gets the newest signed checkpoint. Idempotent."""
+    GetInclusionProof: _grpc.UnaryUnaryMultiCallable[_audit_pb2.GetInclusionProofRequest, _audit_pb2.GetInclusionProofResponse]
+    """Proves that an entry is in the log. Idempotent."""
+    GetConsistencyProof: _grpc.UnaryUnaryMultiCallable[_audit_pb2.GetConsistencyProofRequest, _audit_pb2.GetConsistencyProofResponse]
+    """Proves that the log at one size is the beginning of the log at another. Idempotent."""
+    ListEntries: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListEntriesRequest, _audit_pb2.ListEntriesResponse]
+    """Lists entries as they are stored, in the order of the log; what a verifier reads. Idempotent."""
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
-    """Reads the audit log. Events come in through the event log alone; no RPC writes or changes one."""
+    """Reads the audit log and proves what it says. Events come in through the event log alone; no RPC writes or changes one.
+
+    The log is a Merkle tree (RFC 9162, section 2.1; the hashing is that of RFC 6962): leaf i is the hash of the bytes of entry i, as
+    stored. A signed checkpoint says how many entries there are and what the root over them is.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetEvent: _aio.UnaryUnaryMultiCallable[_audit_pb2.GetEventRequest, _audit_pb2.GetEventResponse]  # type: ignore[assignment]
-    """Gets one event. NOT_FOUND until it has arrived, which is usually well within a second of the answer. Idempotent."""
+    """Gets one event. NOT_FOUND until it has arrived, which is usually well within a second of the answer, and again once it has
+    expired. Idempotent.
+    """
     ListEvents: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListEventsRequest, _audit_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists events, newest first. Idempotent."""
+    GetCheckpoint: _aio.UnaryUnaryMultiCallable[_audit_pb2.GetCheckpointRequest, _audit_pb2.GetCheckpointResponse]  # type: ignore[assignment]
+    """Gets the newest signed checkpoint. Idempotent."""
+    GetInclusionProof: _aio.UnaryUnaryMultiCallable[_audit_pb2.GetInclusionProofRequest, _audit_pb2.GetInclusionProofResponse]  # type: ignore[assignment]
+    """Proves that an entry is in the log. Idempotent."""
+    GetConsistencyProof: _aio.UnaryUnaryMultiCallable[_audit_pb2.GetConsistencyProofRequest, _audit_pb2.GetConsistencyProofResponse]  # type: ignore[assignment]
+    """Proves that the log at one size is the beginning of the log at another. Idempotent."""
+    ListEntries: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListEntriesRequest, _audit_pb2.ListEntriesResponse]  # type: ignore[assignment]
+    """Lists entries as they are stored, in the order of the log; what a verifier reads. Idempotent."""
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads the audit log. Events come in through the event log alone; no RPC writes or changes one."""
+    """Reads the audit log and proves what it says. Events come in through the event log alone; no RPC writes or changes one.
+
+    The log is a Merkle tree (RFC 9162, section 2.1; the hashing is that of RFC 6962): leaf i is the hash of the bytes of entry i, as
+    stored. A signed checkpoint says how many entries there are and what the root over them is.
+    """
 
     @_abc_1.abstractmethod
     def GetEvent(
@@ -57,7 +89,9 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_pb2.GetEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.GetEventResponse, _abc.Awaitable[_audit_pb2.GetEventResponse]]:
-        """Gets one event. NOT_FOUND until it has arrived, which is usually well within a second of the answer. Idempotent."""
+        """Gets one event. NOT_FOUND until it has arrived, which is usually well within a second of the answer, and again once it has
+        expired. Idempotent.
+        """
 
     @_abc_1.abstractmethod
     def ListEvents(
@@ -67,4 +101,139 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_audit_pb2.ListEventsResponse, _abc.Awaitable[_audit_pb2.ListEventsResponse]]:
         """Lists events, newest first. Idempotent."""
 
+    @_abc_1.abstractmethod
+    def GetCheckpoint(
+        self,
+        request: _audit_pb2.GetCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.GetCheckpointResponse, _abc.Awaitable[_audit_pb2.GetCheckpointResponse]]:
+        """Gets the newest signed checkpoint. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def GetInclusionProof(
+        self,
+        request: _audit_pb2.GetInclusionProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.GetInclusionProofResponse, _abc.Awaitable[_audit_pb2.GetInclusionProofResponse]]:
+        """Proves that an entry is in the log. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def GetConsistencyProof(
+        self,
+        request: _audit_pb2.GetConsistencyProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.GetConsistencyProofResponse, _abc.Awaitable[_audit_pb2.GetConsistencyProofResponse]]:
+        """Proves that the log at one size is the beginning of the log at another. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def ListEntries(
+        self,
+        request: _audit_pb2.ListEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.ListEntriesResponse, _abc.Awaitable[_audit_pb2.ListEntriesResponse]]:
+        """Lists entries as they are stored, in the order of the log; what a verifier reads. Idempotent."""
+
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class AuditAdminServiceStub:
+    """Changes what the log still holds of its events; never the log itself. Each action is an event of the log too. Not reachable
+    through the public port: an operator calls the audit service's own address.
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> AuditAdminServiceAsyncStub: ...
+    ErasePerson: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ErasePersonRequest, _audit_pb2.ErasePersonResponse]
+    """Makes everything personal in one person's events unreadable for good, by destroying the key that it is sealed with.
+    FAILED_PRECONDITION while a legal hold covers one of the events. Idempotent.
+    """
+    PlaceHold: _grpc.UnaryUnaryMultiCallable[_audit_pb2.PlaceHoldRequest, _audit_pb2.PlaceHoldResponse]
+    """Keeps events from expiring and from erasure until the hold is released."""
+    ReleaseHold: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ReleaseHoldRequest, _audit_pb2.ReleaseHoldResponse]
+    """Releases a hold. NOT_FOUND where there is none of this id."""
+    ListHolds: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListHoldsRequest, _audit_pb2.ListHoldsResponse]
+    """Lists the holds in force, oldest first. Idempotent."""
+    ExpireEvents: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ExpireEventsRequest, _audit_pb2.ExpireEventsResponse]
+    """Removes the contents of events that are older than the retention; done daily anyway."""
+    ArchiveEvents: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ArchiveEventsRequest, _audit_pb2.ArchiveEventsResponse]
+    """Moves whole months to object storage. FAILED_PRECONDITION where no archive is configured."""
+
+@_typing.type_check_only
+class AuditAdminServiceAsyncStub(AuditAdminServiceStub):
+    """Changes what the log still holds of its events; never the log itself. Each action is an event of the log too. Not reachable
+    through the public port: an operator calls the audit service's own address.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ErasePerson: _aio.UnaryUnaryMultiCallable[_audit_pb2.ErasePersonRequest, _audit_pb2.ErasePersonResponse]  # type: ignore[assignment]
+    """Makes everything personal in one person's events unreadable for good, by destroying the key that it is sealed with.
+    FAILED_PRECONDITION while a legal hold covers one of the events. Idempotent.
+    """
+    PlaceHold: _aio.UnaryUnaryMultiCallable[_audit_pb2.PlaceHoldRequest, _audit_pb2.PlaceHoldResponse]  # type: ignore[assignment]
+    """Keeps events from expiring and from erasure until the hold is released."""
+    ReleaseHold: _aio.UnaryUnaryMultiCallable[_audit_pb2.ReleaseHoldRequest, _audit_pb2.ReleaseHoldResponse]  # type: ignore[assignment]
+    """Releases a hold. NOT_FOUND where there is none of this id."""
+    ListHolds: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListHoldsRequest, _audit_pb2.ListHoldsResponse]  # type: ignore[assignment]
+    """Lists the holds in force, oldest first. Idempotent."""
+    ExpireEvents: _aio.UnaryUnaryMultiCallable[_audit_pb2.ExpireEventsRequest, _audit_pb2.ExpireEventsResponse]  # type: ignore[assignment]
+    """Removes the contents of events that are older than the retention; done daily anyway."""
+    ArchiveEvents: _aio.UnaryUnaryMultiCallable[_audit_pb2.ArchiveEventsRequest, _audit_pb2.ArchiveEventsResponse]  # type: ignore[assignment]
+    """Moves whole months to object storage. FAILED_PRECONDITION where no archive is configured."""
+
+class AuditAdminServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Changes what the log still holds of its events; never the log itself. Each action is an event of the log too. Not reachable
+    through the public port: an operator calls the audit service's own address.
+    """
+
+    @_abc_1.abstractmethod
+    def ErasePerson(
+        self,
+        request: _audit_pb2.ErasePersonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.ErasePersonResponse, _abc.Awaitable[_audit_pb2.ErasePersonResponse]]:
+        """Makes everything personal in one person's events unreadable for good, by destroying the key that it is sealed with.
+        FAILED_PRECONDITION while a legal hold covers one of the events. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def PlaceHold(
+        self,
+        request: _audit_pb2.PlaceHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.PlaceHoldResponse, _abc.Awaitable[_audit_pb2.PlaceHoldResponse]]:
+        """Keeps events from expiring and from erasure until the hold is released."""
+
+    @_abc_1.abstractmethod
+    def ReleaseHold(
+        self,
+        request: _audit_pb2.ReleaseHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.ReleaseHoldResponse, _abc.Awaitable[_audit_pb2.ReleaseHoldResponse]]:
+        """Releases a hold. NOT_FOUND where there is none of this id."""
+
+    @_abc_1.abstractmethod
+    def ListHolds(
+        self,
+        request: _audit_pb2.ListHoldsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.ListHoldsResponse, _abc.Awaitable[_audit_pb2.ListHoldsResponse]]:
+        """Lists the holds in force, oldest first. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def ExpireEvents(
+        self,
+        request: _audit_pb2.ExpireEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.ExpireEventsResponse, _abc.Awaitable[_audit_pb2.ExpireEventsResponse]]:
+        """Removes the contents of events that are older than the retention; done daily anyway."""
+
+    @_abc_1.abstractmethod
+    def ArchiveEvents(
+        self,
+        request: _audit_pb2.ArchiveEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.ArchiveEventsResponse, _abc.Awaitable[_audit_pb2.ArchiveEventsResponse]]:
+        """Moves whole months to object storage. FAILED_PRECONDITION where no archive is configured."""
+
+def add_AuditAdminServiceServicer_to_server(servicer: AuditAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
