@@ -6,14 +6,13 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import tempfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from tests.clients import page
 from tests.clients.workshop import PROJECTS, Workshop, toolchain
@@ -141,35 +140,29 @@ def _web(address: str) -> Workshop:
 
 
 def _shown_by(browser: str, folder: Path) -> str:
-    """Opens index.html of `folder` in a browser without a window and returns the lines on the page."""
+    """Opens index.html of `folder` in a browser without a window; returns the page's lines once the last is there."""
     handler = partial(_QuietHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, tempfile.TemporaryDirectory() as profile:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
         try:
-            switches = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-            quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-            page_address = f"http://127.0.0.1:{server.server_port}/index.html"
-            shown = subprocess.run(
-                [
-                    browser,
-                    *switches,
-                    *quiet,
-                    f"--user-data-dir={profile}",
-                    "--virtual-time-budget=8000",
-                    "--dump-dom",
-                    page_address,
-                ],
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=True,
-            )
+            return _lines(browser, f"http://127.0.0.1:{server.server_port}/index.html")
         finally:
             server.shutdown()
             thread.join()
-    body = shown.stdout.partition("</script>")[2].partition("</body>")[0]
-    return body.replace("<br>", "\n")
+
+
+def _lines(browser: str, address: str) -> str:
+    switches = ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser, args=switches, chromium_sandbox=False)
+        try:
+            tab = chromium.new_page()
+            tab.goto(address)
+            tab.wait_for_function("/^error /m.test(document.body.innerText)", timeout=60_000)
+            return tab.inner_text("body")
+        finally:
+            chromium.close()
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):
