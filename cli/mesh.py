@@ -124,6 +124,14 @@ class Mesh:
             late = next(part for part in self.parts.values() if part.view.state is not State.READY)
             raise self._failure(late, f" after {timeout_seconds:g} s") from None
 
+    async def hold(self, name: str) -> None:
+        """Kills a part as kill -9 does and keeps it down; for tests and benchmarks. Returns when it is down."""
+        await self.parts[name].hold()
+
+    def release(self, name: str) -> None:
+        """Lets a held part start again; `ready` returns when it is there."""
+        self.parts[name].release()
+
     async def failed(self) -> None:
         """Returns never; raises when the supervision itself breaks."""
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)  # leaves them alone if cancelled

@@ -35,6 +35,7 @@ class State(StrEnum):
     UNHEALTHY = "unhealthy"  # it runs, but says itself that it is not ready, or does not answer
     RESTARTING = "restarting"
     FAILING = "failing"  # it died too often within a minute; tried again slowly
+    HELD = "held"  # killed by its supervisor, and kept down until it is released
     STOPPING = "stopping"
     STOPPED = "stopped"
 
@@ -107,15 +108,26 @@ class Part:
         self._announce = announce
         self._backoff = Backoff()
         self._stop = asyncio.Event()
+        self._free = asyncio.Event()
+        self._free.set()
+        self._down = asyncio.Event()
+        self._down.set()
         self._process: asyncio.subprocess.Process | None = None
 
     async def run(self) -> None:
         """Keeps the part running until `stop`. Call it once, in the main thread: the kernel ties a child's life to the
         thread that started it."""
         while not self._stop.is_set():
+            if not self._free.is_set():
+                self._change(State.HELD, pid=None, detail="held down")
+                await self._free.wait()
+                continue
             ending = await self._run_once()
             if self._stop.is_set():
                 break
+            if not self._free.is_set():
+                self._change(State.HELD, pid=None, restarts=self.view.restarts + 1, detail="held down")
+                continue
             delay = self._backoff.next(time.monotonic())
             self._change(
                 State.FAILING if self._backoff.failing else State.RESTARTING,
@@ -134,8 +146,15 @@ class Part:
             launch = await asyncio.to_thread(self.recipe.prepare)
         except CommandFailed as error:
             return error.message
-        if self._stop.is_set():
+        if self._stop.is_set() or not self._free.is_set():
             return ""
+        self._down.clear()
+        try:
+            return await self._attend(launch)
+        finally:
+            self._down.set()
+
+    async def _attend(self, launch: Launch) -> str:
         process = await self._start(launch)
         watch = asyncio.create_task(self._watch(), name=f"watch {self.recipe.name}")
         code = await process.wait()
@@ -145,9 +164,23 @@ class Part:
         await self._clear_away(process.pid)
         return _ending(code)
 
+    async def hold(self) -> None:
+        """Kills the process, and what it started, and keeps the part down until `release`; returns when it is down."""
+        self._free.clear()
+        process = self._process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+        await self._down.wait()
+
+    def release(self) -> None:
+        """Lets a held part start again, at once."""
+        self._free.set()
+
     async def stop(self) -> None:
         """Asks the process to end, waits for the grace, then kills it. `run` returns soon after. Idempotent."""
         self._stop.set()
+        self._free.set()
         process = self._process
         if process is None or process.returncode is not None:
             return

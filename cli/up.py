@@ -32,6 +32,7 @@ COLOURS = {
     State.UNHEALTHY: "yellow",
     State.RESTARTING: "yellow",
     State.FAILING: "bold red",
+    State.HELD: "dim",
 }
 SAMPLE = "I lost my card and need a new one"
 

@@ -106,6 +106,34 @@ async def test_a_killed_part_comes_back_at_its_address_without_its_leftovers(
         assert not any(alive(pid) for pid in session)
 
 
+async def test_a_held_part_stays_down_until_it_is_released(tmp_path: Path, parts: list[Recipe]) -> None:
+    parts += [recipe("log", [], "--child")]
+    views: list[View] = []
+    async with Mesh(tmp_path, on_change=views.append) as running:
+        await running.ready()
+        pid = running.parts["log"].view.pid
+        await running.hold("log")
+        assert guard.belonging(f"{running.id}/log/") == []
+        await until(lambda: views[-1].state is State.HELD)
+        await running.hold("log")
+        assert views[-1].pid is None
+        running.release("log")
+        await running.ready()
+        assert views[-1].restarts == 1
+        assert views[-1].pid not in (None, pid)
+        await running.hold("log")
+    assert views[-1].state is State.STOPPED
+
+
+async def test_a_part_that_is_held_before_its_turn_waits(tmp_path: Path, parts: list[Recipe]) -> None:
+    parts += [recipe("log"), recipe("edge", ["log"])]
+    async with Mesh(tmp_path) as running:
+        await running.hold("edge")
+        await until(lambda: running.parts["edge"].view.state is State.HELD)
+        running.release("edge")
+        await running.ready()
+
+
 async def test_a_part_that_says_it_is_not_ready_shows_as_unhealthy(tmp_path: Path, parts: list[Recipe]) -> None:
     parts += [recipe("log")]
     answers: list[str] = []
