@@ -137,14 +137,14 @@ def _service(name: str, plan: Plan, ports: _Ports) -> Recipe:
         case "classifier":
             settings |= {"TRITON_ADDRESSES": ports[TRITON], "MODELS": str(plan.models.absolute())}
         case "audit" | "review":
-            settings |= {"REDIS_URL": redis, "DATA": data}
+            settings |= {"EVENT_LOG": redis, "DATA": data}
         case "gateway":
             settings |= {
                 "HOST": plan.host,
                 "CLASSIFIER_ADDRESSES": ports[CLASSIFIER],
                 "AUDIT_ADDRESS": ports[AUDIT],
                 "REVIEW_ADDRESS": ports[REVIEW],
-                "REDIS_URL": redis,
+                "EVENT_LOG": redis,
                 "DATA": data,
                 "PSEUDONYM_KEY_FILE": str(plan.folder.key_file),
                 "ADMIN_LISTEN": ports["gateway admin"],

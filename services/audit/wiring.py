@@ -16,8 +16,8 @@ from services.audit.servicer import AuditServicer
 from services.audit.settings import Settings
 from services.kernel.application import Application, Build
 from services.kernel.consumer import Consumer
+from services.kernel.eventlog import connections
 from services.kernel.eventlog.port import AUDIT_TOPIC
-from services.kernel.eventlog.redis_streams import RedisSubscription
 
 _GROUP = "audit"
 
@@ -32,7 +32,7 @@ async def _application(settings: Settings) -> AsyncIterator[Application]:
     async with AsyncExitStack() as closing:
         store = SqliteEventStore(settings.data / "audit.sqlite3")
         closing.push_async_callback(store.close)
-        subscription = RedisSubscription(settings.redis_url, AUDIT_TOPIC, _GROUP, settings.consumer)
+        subscription = connections.subscription(settings.event_log, AUDIT_TOPIC, _GROUP, settings.consumer)
         closing.push_async_callback(subscription.close)
         consumer = Consumer(AUDIT_TOPIC, subscription, convert.to_record, store)
         REGISTRY.register(consumer)

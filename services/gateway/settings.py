@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.kernel.eventlog import connections
+
 _HOSTS = ("auto", "envoy", "aio")
 
 
@@ -15,8 +17,8 @@ class Settings:
     classifier_addresses: tuple[str, ...]
     """host:port of each classifier."""
 
-    redis_url: str
-    """Where the event log is, redis://host:port/db."""
+    event_log: str
+    """Where the event log is, redis://host:port/db or kafka://host:port,host:port."""
 
     data: Path
     """Folder of the outbox and of Envoy's files; made when it does not exist."""
@@ -70,6 +72,7 @@ class Settings:
         return self.data / "outbox.sqlite3"
 
     def __post_init__(self) -> None:
+        connections.require_known(self.event_log)
         if self.host not in _HOSTS:
             raise ValueError(f"ASSAY_HOST is {self.host!r}; it must be one of {', '.join(_HOSTS)}")
         if not 0.0 <= self.confidence_threshold <= 1.0:

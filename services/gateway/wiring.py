@@ -33,15 +33,15 @@ from services.gateway.settings import Settings
 from services.gateway.streaming import StreamLimits
 from services.gateway.validation import Limits
 from services.kernel.application import Application, Build
+from services.kernel.eventlog import connections
 from services.kernel.eventlog.port import Publisher
-from services.kernel.eventlog.redis_streams import RedisPublisher
 
 _DRAIN_SECONDS = 0.5
 _TEND_SECONDS = 1.0
 
 
 def build(settings: Settings, publisher: Publisher | None = None) -> Build:
-    """Returns the build of a gateway; without a `publisher` its events go to the Redis that the settings name."""
+    """Returns the build of a gateway; without a `publisher` its events go to the log that the settings name."""
     return partial(_application, settings, publisher)
 
 
@@ -55,7 +55,7 @@ async def _application(settings: Settings, given: Publisher | None) -> AsyncIter
             settings.outbox_file, max_events=settings.outbox_max_events, max_bytes=settings.outbox_max_bytes
         )
         closing.callback(outbox.close)
-        publisher = given or RedisPublisher(settings.redis_url)
+        publisher = given or connections.publisher(settings.event_log)
         closing.push_async_callback(publisher.close)
         relay = Relay(outbox, publisher)
         closing.push_async_callback(_drain, relay)

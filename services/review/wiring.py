@@ -11,8 +11,8 @@ from prometheus_client import REGISTRY
 
 from services.kernel.application import Application, Build
 from services.kernel.consumer import Consumer
+from services.kernel.eventlog import connections
 from services.kernel.eventlog.port import REVIEW_TOPIC
-from services.kernel.eventlog.redis_streams import RedisSubscription
 from services.review import convert
 from services.review.adapters.sqlite import SqliteTaskStore
 from services.review.desk import ReviewDesk
@@ -32,7 +32,7 @@ async def _application(settings: Settings) -> AsyncIterator[Application]:
     async with AsyncExitStack() as closing:
         store = SqliteTaskStore(settings.data / "review.sqlite3")
         closing.push_async_callback(store.close)
-        subscription = RedisSubscription(settings.redis_url, REVIEW_TOPIC, _GROUP, settings.consumer)
+        subscription = connections.subscription(settings.event_log, REVIEW_TOPIC, _GROUP, settings.consumer)
         closing.push_async_callback(subscription.close)
         consumer = Consumer(REVIEW_TOPIC, subscription, convert.to_task_request, store)
         REGISTRY.register(consumer)

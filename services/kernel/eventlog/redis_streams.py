@@ -2,8 +2,8 @@
 
 A topic has a single group here, so a committed event is deleted from the stream in the same transaction that
 acknowledges it: memory holds what is not consumed yet and nothing else, without a trimming rule that could cut
-unread events. A topic with several groups needs another rule (trim to the slowest group); until there is one, a
-second group is refused.
+unread events. A topic that nobody consumes (topics.py) keeps its newest entries instead. A topic with several groups
+needs another rule (trim to the slowest group); until there is one, a second group is refused.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from services.kernel.eventlog.port import Delivery, Event, EventLogUnavailable
+from services.kernel.eventlog.topics import settings_of
 
 _REPLY_SECONDS = 5.0  # how long a reply may take, on top of the time that a poll waits on purpose
 _CONNECT_SECONDS = 2.0
@@ -27,8 +28,11 @@ _KEY, _PAYLOAD = b"key", b"payload"
 
 # One command and one short reply for all events, an eighth of the client's time that a pipeline of XADDs takes.
 _APPEND = """
-for i = 1, #ARGV, 2 do
+for i = 2, #ARGV, 2 do
     redis.call('XADD', KEYS[1], '*', 'key', ARGV[i], 'payload', ARGV[i + 1])
+end
+if tonumber(ARGV[1]) > 0 then
+    redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[1])
 end
 """
 _Entries = list[tuple[bytes, dict[bytes, bytes]]]
@@ -65,9 +69,10 @@ class RedisPublisher:
     async def publish(self, topic: str, events: Sequence[Event]) -> None:
         if not events:
             return
+        kept = settings_of(topic).entries_kept or 0  # 0: all, because somebody consumes it
         arguments = [part for event in events for part in (event.key.encode(), event.payload)]
         async with _reply_within(_REPLY_SECONDS):
-            await self._append(keys=[topic], args=arguments)
+            await self._append(keys=[topic], args=[kept, *arguments])
 
     async def ping(self) -> None:
         async with _reply_within(_REPLY_SECONDS):

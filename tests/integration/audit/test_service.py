@@ -56,7 +56,7 @@ async def publisher(valkey: ValkeyServer) -> AsyncIterator[RedisPublisher]:
 
 @pytest.fixture
 async def address(valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[str]:
-    settings = Settings(redis_url=valkey.url, data=tmp_path / "audit")
+    settings = Settings(event_log=valkey.url, data=tmp_path / "audit")
     async with aio.serve(build(settings)) as port:
         yield f"127.0.0.1:{port}"
 

@@ -60,7 +60,7 @@ def key_file(folder: Path) -> Path:
 def settings_for(folder: Path, classifier_port: int, **changes: object) -> Settings:
     settings = Settings(
         classifier_addresses=(f"127.0.0.1:{classifier_port}",),
-        redis_url="redis://127.0.0.1:1/0",
+        event_log="redis://127.0.0.1:1/0",
         data=folder / "gateway",
         pseudonym_key_file=key_file(folder),
         listen="127.0.0.1:0",

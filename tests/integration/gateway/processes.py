@@ -35,7 +35,7 @@ def can_embed() -> bool:
 class GatewayProcess:
     """One gateway over one folder; may be started, killed and started again."""
 
-    def __init__(self, folder: Path, host: str, classifier_port: int, redis_url: str) -> None:
+    def __init__(self, folder: Path, host: str, classifier_port: int, event_log: str) -> None:
         self.folder = folder
         self.port = free_port()
         self.metrics_port = free_port()
@@ -44,7 +44,7 @@ class GatewayProcess:
             "ASSAY_LISTEN": f"127.0.0.1:{self.port}",
             "ASSAY_METRICS_LISTEN": f"127.0.0.1:{self.metrics_port}",
             "ASSAY_CLASSIFIER_ADDRESSES": f"127.0.0.1:{classifier_port}",
-            "ASSAY_REDIS_URL": redis_url,
+            "ASSAY_EVENT_LOG": event_log,
             "ASSAY_DATA": str(folder / "gateway"),
             "ASSAY_PSEUDONYM_KEY_FILE": str(key_file(folder)),
         }

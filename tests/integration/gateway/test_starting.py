@@ -17,7 +17,7 @@ def start(folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
     environ = {
         "ASSAY_LISTEN": "127.0.0.1:0",
         "ASSAY_CLASSIFIER_ADDRESSES": "127.0.0.1:1",
-        "ASSAY_REDIS_URL": "redis://127.0.0.1:1/0",
+        "ASSAY_EVENT_LOG": "redis://127.0.0.1:1/0",
         "ASSAY_DATA": str(folder / "gateway"),
         "ASSAY_PSEUDONYM_KEY_FILE": str(key_file(folder)),
         **changes,

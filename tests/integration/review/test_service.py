@@ -62,7 +62,7 @@ async def publisher(valkey: ValkeyServer) -> AsyncIterator[RedisPublisher]:
 
 @pytest.fixture
 async def review(valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[review_pb2_grpc.ReviewServiceAsyncStub]:
-    settings = Settings(redis_url=valkey.url, data=tmp_path / "review")
+    settings = Settings(event_log=valkey.url, data=tmp_path / "review")
     async with aio.serve(build(settings)) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield review_pb2_grpc.ReviewServiceStub(channel)
 

@@ -46,7 +46,7 @@ def test_the_parts_are_told_of_one_another(tmp_path: Path) -> None:
     assert gateway["ASSAY_CLASSIFIER_ADDRESSES"] == made["classifier"].address
     assert gateway["ASSAY_AUDIT_ADDRESS"] == made["audit"].address
     assert gateway["ASSAY_REVIEW_ADDRESS"] == made["review"].address
-    assert gateway["ASSAY_REDIS_URL"] == f"redis://{made['valkey'].address}/0"
+    assert gateway["ASSAY_EVENT_LOG"] == f"redis://{made['valkey'].address}/0"
     assert gateway["ASSAY_MAX_BATCH_TEXTS"] == "8"
     assert made["classifier"].prepare().environment["ASSAY_TRITON_ADDRESSES"] == made["triton"].address
     assert made["audit"].prepare().environment["ASSAY_DATA"] != made["review"].prepare().environment["ASSAY_DATA"]

@@ -7,7 +7,7 @@ from services.kernel.settings import SettingsError, read
 
 NEEDED = {
     "ASSAY_CLASSIFIER_ADDRESSES": "127.0.0.1:1, 127.0.0.1:2",
-    "ASSAY_REDIS_URL": "redis://127.0.0.1:1/0",
+    "ASSAY_EVENT_LOG": "redis://127.0.0.1:1/0",
     "ASSAY_DATA": "data",
     "ASSAY_PSEUDONYM_KEY_FILE": "key",
 }
