@@ -156,6 +156,9 @@ class Part:
 
     async def _attend(self, launch: Launch) -> str:
         process = await self._start(launch)
+        if not self._free.is_set():  # held while it was being started, when there was nothing to kill yet
+            with suppress(ProcessLookupError):
+                process.kill()
         watch = asyncio.create_task(self._watch(), name=f"watch {self.recipe.name}")
         code = await process.wait()
         watch.cancel()
