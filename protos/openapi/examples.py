@@ -21,15 +21,25 @@ _EVENT: dict[str, Any] = {
     "event_id": _AUDIT_ID,
     "create_time": "2026-01-31T09:30:00.125Z",
     "request_id": "order-4711",
+    "tenant": "default",
     "caller": "shop",
+    "subject": "",
     "method": "/assay.ai.v1.AIService/ClassifyText",
     "model": "banking",
     "model_version": "v1.0.0",
     "industry": "finance",
-    "input": {"text_hmac": "kq1Wm3sJbqk8Hn7Fz0mQm8g8m9Jr6d0l2y8uV1oX5aE=", "bytes": "29", "tokens": 9},
+    "tier": "large",
+    "input": {
+        "text_hmac": "kq1Wm3sJbqk8Hn7Fz0mQm8g8m9Jr6d0l2y8uV1oX5aE=",
+        "masked_text": "My card was stolen yesterday.",
+        "characters": "29",
+        "bytes": "29",
+        "tokens": 9,
+    },
     "answer": {"label": "lost_or_stolen_card", "confidence": 0.97, "review_task_id": ""},
     "latency": "0.014s",
     "gateway": "edge-1/412",
+    "schema": 1,
 }
 _TASK: dict[str, Any] = {
     "task_id": _TASK_ID,
@@ -45,6 +55,7 @@ _TASK: dict[str, Any] = {
         "label": "card_about_to_expire",
         "confidence": 0.41,
         "threshold": 0.7,
+        "tenant": "default",
         "caller": "shop",
     },
     "create_time": "2026-01-31T09:30:00.611Z",
@@ -117,7 +128,7 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Any]]] = {
             },
         ),
     },
-    "assay.audit.v1.GetEventResponse": {"answered": ("An answered call", {"event": _EVENT})},
+    "assay.audit.v1.GetEventResponse": {"answered": ("An answered call", {"event": _EVENT, "index": "4711"})},
     "assay.audit.v1.ListEventsResponse": {
         "page": ("A page with more behind it", {"events": [_EVENT], "next_page_token": "CAEQAQ"})
     },

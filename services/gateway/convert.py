@@ -20,6 +20,8 @@ from services.kernel.eventlog.port import AUDIT_TOPIC, REVIEW_TOPIC, Event
 from services.kernel.status import from_error_proto, to_error_proto, to_status
 
 _NANOS = 1_000_000_000
+_SCHEMA = 1  # of AuditEvent
+_LARGE = "large"  # the one tier that there is
 
 
 def to_query(request: ai_pb2.TextRequest, path: str = "") -> Query:
@@ -134,8 +136,11 @@ def record_encoder(gateway: str) -> Encode:
 def _audit_event(record: AuditRecord, gateway: str) -> audit_pb2.AuditEvent:
     event = audit_pb2.AuditEvent(
         event_id=record.audit_id,
+        schema=_SCHEMA,
         request_id=record.request_id,
+        tenant=record.tenant,
         caller=record.caller,
+        subject=record.subject,
         method=record.method,
         model=record.model,
         model_version=record.model_version,
@@ -146,6 +151,8 @@ def _audit_event(record: AuditRecord, gateway: str) -> audit_pb2.AuditEvent:
     event.latency.seconds, event.latency.nanos = divmod(int(record.latency * _NANOS), _NANOS)
     taken = event.input
     taken.text_hmac = record.text_hmac
+    taken.masked_text = record.masked_text
+    taken.characters = record.text_characters
     taken.bytes = record.text_bytes
     taken.tokens = record.tokens
     if record.error is not None:
@@ -154,6 +161,7 @@ def _audit_event(record: AuditRecord, gateway: str) -> audit_pb2.AuditEvent:
         answer = event.answer
         answer.SetInParent()
         if record.classification is not None:
+            event.tier = _LARGE
             answer.label = record.classification.label
             answer.confidence = record.classification.confidence
             answer.review_task_id = record.review_task_id
@@ -172,6 +180,7 @@ def _review_requested(review: ReviewRequest) -> review_pb2.ReviewRequested:
         label=found.label,
         confidence=found.confidence,
         threshold=review.threshold,
+        tenant=review.tenant,
         caller=review.caller,
     )
     event.create_time.seconds, event.create_time.nanos = divmod(review.time_ns, _NANOS)

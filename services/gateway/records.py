@@ -20,14 +20,24 @@ class AuditRecord:
     """Unix time of the answer, in nanoseconds."""
 
     request_id: str
+    tenant: str
     caller: str
+    """Personal data masked, as in `request_id` and in the three below `method`."""
+
+    subject: str
+    """A pseudonym of the person whom the call is about; empty when none was named."""
+
     method: str
     model: str
-    """The model that answered, or else the one that was asked for, personal data masked. So are the next two."""
+    """The model that answered, or else the one that was asked for."""
 
     model_version: str
     industry: str
     text_hmac: bytes
+    masked_text: str
+    """Empty when the text was refused for its size in bytes, or there was none."""
+
+    text_characters: int
     text_bytes: int
     tokens: int
     latency: float
@@ -49,4 +59,5 @@ class ReviewRequest:
     masked_text: str
     classification: Classification
     threshold: float
+    tenant: str
     caller: str

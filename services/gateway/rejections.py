@@ -19,8 +19,9 @@ from pathlib import Path
 
 from services.gateway.ports import Bookmark, Entry, Outbox, OutboxUnavailable
 from services.gateway.records import AuditRecord
-from services.gateway.requests import caller_name
+from services.gateway.requests import DEFAULT_TENANT, Call, caller_name
 from services.gateway.scribe import Scribe
+from services.gateway.validation import check_tenant
 from services.kernel.errors import AssayError, Reason
 from services.kernel.faults import Fault
 
@@ -69,6 +70,7 @@ class Rejection:
     """The path, or the HTTP method and the path where it was no gRPC call."""
 
     caller: str
+    tenant: str
     error: AssayError
     request_bytes: int
     time_ns: int
@@ -94,11 +96,19 @@ def parse(line: bytes) -> Rejection | None:
     return Rejection(
         method=path if status < 400 else f"{fields.get('method') or '?'} {path}",
         caller=caller_name(fields.get("caller")),
+        tenant=_tenant(fields.get("tenant")),
         error=_error(status, grpc_status, path, size, fields),
         request_bytes=size,
         time_ns=int((ended + latency) * 1e9),
         latency=latency,
     )
+
+
+def _tenant(claimed: object) -> str:
+    try:
+        return check_tenant("tenant", claimed if isinstance(claimed, str) else None)
+    except AssayError:
+        return DEFAULT_TENANT
 
 
 def _error(status: int, grpc_status: str, path: str, size: int, fields: dict[str, object]) -> AssayError:
@@ -192,13 +202,9 @@ class RejectionTail:
         rejection = parse(line)
         if rejection is None:
             return []
+        call = Call(rejection.method, rejection.caller, 0.0, 0.0, rejection.tenant)
         record = self._scribe.past_call(
-            method=rejection.method,
-            caller=rejection.caller,
-            error=rejection.error,
-            message_bytes=rejection.request_bytes,
-            time_ns=rejection.time_ns,
-            latency=rejection.latency,
+            call, rejection.error, rejection.request_bytes, time_ns=rejection.time_ns, latency=rejection.latency
         )
         return self._encode(record, None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ANONYMOUS = "anonymous"
+DEFAULT_TENANT = "default"
 _CALLER_LENGTH = 128
 
 
@@ -24,6 +25,10 @@ class Call:
 
     deadline: float
     """By the event loop's clock."""
+
+    tenant: str = DEFAULT_TENANT
+    subject: str = ""
+    """The person whom the call is about, as the caller named them: personal, so only a pseudonym is kept."""
 
 
 @dataclass(slots=True)

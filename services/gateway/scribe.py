@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from services.gateway.answers import Classification
@@ -10,12 +11,16 @@ from services.gateway.masking import Masker
 from services.gateway.pseudonyms import Pseudonyms
 from services.gateway.records import AuditRecord, ReviewRequest
 from services.gateway.requests import Call, Query
-from services.gateway.validation import is_identifier
-from services.kernel.errors import AssayError
+from services.kernel.errors import AssayError, Reason
 from services.kernel.identifiers import uuid7
 
 # Of what a caller wrote into other fields than the text, the record of a refusal keeps so many characters.
 _KEPT = 128
+
+# The usual id of a request. It has runs of digits, and is nobody's number.
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+# 128 bits: two people must not have one pseudonym, because one of them may be erased.
+_SUBJECT_HEX_DIGITS = 32
 
 
 class Scribe:
@@ -33,16 +38,22 @@ class Scribe:
 
         `encoded` is the text as UTF-8.
         """
+        too_large = isinstance(result, AssayError) and result.reason is Reason.TEXT_TOO_LARGE
+        masked = "" if too_large else self._masker.mask(query.text).text
         record = AuditRecord(
             audit_id=audit_id,
             time_ns=time.time_ns(),
-            request_id=query.request_id or audit_id,
-            caller=call.caller,
+            request_id=self._masked_id(query.request_id) or audit_id,
+            tenant=call.tenant,
+            caller=self._masked(call.caller),
+            subject=self._subject(call),
             method=call.method,
             model=query.model,
             model_version=query.model_version,
             industry=query.industry,
             text_hmac=self._pseudonyms.of_text(encoded) if encoded else b"",
+            masked_text=masked,
+            text_characters=len(query.text),
             text_bytes=len(encoded),
             tokens=0,
             latency=time.monotonic() - call.started,
@@ -51,8 +62,6 @@ class Scribe:
             record.model = self._masked(record.model)
             record.model_version = self._masked(record.model_version)
             record.industry = self._masked(record.industry)
-            if not is_identifier(query.request_id):
-                record.request_id = self._masked(query.request_id)
             record.error = self._masked_error(result)
             return record, None
         record.model = result.model
@@ -67,25 +76,21 @@ class Scribe:
             task_id=record.review_task_id,
             audit_id=record.audit_id,
             time_ns=record.time_ns,
-            masked_text=self._masker.mask(query.text).text,
+            masked_text=masked,
             classification=result,
             threshold=self._threshold.value,
-            caller=call.caller,
+            tenant=call.tenant,
+            caller=record.caller,
         )
 
     def call(self, call: Call, error: AssayError | None, message_bytes: int = 0) -> AuditRecord:
         """Returns the record of a call as a whole: one that was refused, or one that classifies nothing."""
         return self.past_call(
-            method=call.method,
-            caller=call.caller,
-            error=error,
-            message_bytes=message_bytes,
-            time_ns=time.time_ns(),
-            latency=time.monotonic() - call.started,
+            call, error, message_bytes, time_ns=time.time_ns(), latency=time.monotonic() - call.started
         )
 
     def past_call(
-        self, *, method: str, caller: str, error: AssayError | None, message_bytes: int, time_ns: int, latency: float
+        self, call: Call, error: AssayError | None, message_bytes: int, *, time_ns: int, latency: float
     ) -> AuditRecord:
         """Returns the record of a call that ended at a Unix time (nanoseconds) after so many seconds."""
         audit_id = uuid7()
@@ -93,17 +98,29 @@ class Scribe:
             audit_id=audit_id,
             time_ns=time_ns,
             request_id=audit_id,
-            caller=caller,
-            method=self._masked(method),
+            tenant=call.tenant,
+            caller=self._masked(call.caller),
+            subject=self._subject(call),
+            method=self._masked(call.method),
             model="",
             model_version="",
             industry="",
             text_hmac=b"",
+            masked_text="",
+            text_characters=0,
             text_bytes=message_bytes,
             tokens=0,
             latency=latency,
             error=None if error is None else self._masked_error(error),
         )
+
+    def _subject(self, call: Call) -> str:
+        if not call.subject:
+            return ""
+        return self._pseudonyms.of_text(f"subject\0{call.subject}".encode()).hex()[:_SUBJECT_HEX_DIGITS]
+
+    def _masked_id(self, request_id: str) -> str:
+        return request_id if _UUID.fullmatch(request_id) else self._masked(request_id)
 
     def _masked_error(self, error: AssayError) -> AssayError:
         return AssayError(error.reason, **{key: self._masked(value) for key, value in error.metadata.items()})

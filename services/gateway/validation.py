@@ -6,15 +6,18 @@ classifier can say.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 
-from services.gateway.requests import Query
+from services.gateway.requests import DEFAULT_TENANT, Query
 from services.kernel.errors import AssayError, Reason
 
 _INVISIBLE = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
 _NAME_BYTES = 128
 _ID_LENGTH = 128
+_TENANT = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_SUBJECT_LENGTH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,36 @@ def check_identifier(field: str, value: str) -> None:
     if not is_identifier(value):
         wanted = f"up to {_ID_LENGTH} printable ASCII characters"
         raise AssayError(Reason.FIELD_INVALID, field=field, value=_size(value), limit=wanted)
+
+
+def check_tenant(field: str, claimed: str | bytes | None) -> str:
+    """Returns the tenant that a caller named in the metadata key `field`; "default" when it named none.
+
+    Raises:
+        AssayError: FIELD_INVALID. Its value is a length, for the name may be anything.
+    """
+    if not claimed:
+        return DEFAULT_TENANT
+    name = claimed if isinstance(claimed, str) else ""
+    if not _TENANT.fullmatch(name):
+        limit = "a letter, then up to 63 letters, digits, dots, hyphens and underscores"
+        raise AssayError(Reason.FIELD_INVALID, field=field, value=_size(name), limit=limit)
+    return name
+
+
+def check_subject(field: str, claimed: str | bytes | None) -> str:
+    """Returns the person that a caller named in the metadata key `field`; empty when it named none.
+
+    Raises:
+        AssayError: FIELD_INVALID. Its value is a length: this is personal.
+    """
+    if not claimed:
+        return ""
+    name = claimed.strip() if isinstance(claimed, str) else ""
+    if not (0 < len(name) <= _SUBJECT_LENGTH and name.isascii() and name.isprintable()):
+        limit = f"1 to {_SUBJECT_LENGTH} printable ASCII characters"
+        raise AssayError(Reason.FIELD_INVALID, field=field, value=_size(name), limit=limit)
+    return name
 
 
 def _check_name(field: str, value: str) -> None:

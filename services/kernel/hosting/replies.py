@@ -70,9 +70,9 @@ def access_log(path: Path) -> list[Config]:
 
     `time` (RFC 3339, UTC), `method` (HTTP), `path` (as sent, without query), `status` (HTTP), `grpc_status` (its name,
     null without), `details` (Envoy's response code details, without the transcoder's quotation), `flags` (Envoy's
-    response flags), `request_id`, `caller` (the header x-assay-caller), `peer` (address without port),
-    `request_bytes`, `duration_ms`; `field` and `fault` (English) where strict.lua found one. What Envoy doesn't know is
-    null. Nothing here is a caller's text, and no field's name that a caller made up.
+    response flags), `request_id`, `caller` and `tenant` (the headers x-assay-caller and x-assay-tenant), `peer`
+    (address without port), `request_bytes`, `duration_ms`; `field` and `fault` (English) where strict.lua found one.
+    What Envoy doesn't know is null. Nothing here is a caller's text, and no field's name that a caller made up.
     """
     fields = {
         "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
@@ -84,6 +84,8 @@ def access_log(path: Path) -> list[Config]:
         "flags": "%RESPONSE_FLAGS%",
         "request_id": "%REQ(X-REQUEST-ID)%",
         "caller": "%REQ(X-ASSAY-CALLER):128%",
+        # One more than a name may have, so that one which is too long does not look like another tenant's.
+        "tenant": "%REQ(X-ASSAY-TENANT):65%",
         "peer": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
         "request_bytes": "%BYTES_RECEIVED%",
         "duration_ms": "%DURATION%",

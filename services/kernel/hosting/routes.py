@@ -79,7 +79,7 @@ def _cors(edge: Edge) -> Config:
         "allow_origin_string_match": [{"safe_regex": {"regex": edge.cors_origins}}],
         "allow_methods": "GET, POST, OPTIONS",
         "allow_headers": "content-type, accept-language, authorization, grpc-timeout, traceparent, x-grpc-web, "
-        "x-user-agent, x-request-id, x-assay-caller",
+        "x-user-agent, x-request-id, x-assay-caller, x-assay-tenant, x-assay-subject",
         "expose_headers": "grpc-status, grpc-message, grpc-status-details-bin, x-request-id, retry-after",
         "max_age": "86400",
     }

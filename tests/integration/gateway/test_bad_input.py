@@ -131,6 +131,28 @@ async def test_the_same_on_a_stream_is_an_answer_and_the_stream_goes_on(gateway:
     assert len(await gateway.events(len(CASES) + 3)) == len(CASES) + 3
 
 
+@pytest.mark.parametrize("key", ["x-assay-tenant", "x-assay-subject"])
+@pytest.mark.parametrize("kind", ["text", "batch", "stream", "models"])
+async def test_a_bad_tenant_or_person_refuses_the_call_as_a_whole(gateway: Gateway, key: str, kind: str) -> None:
+    metadata = ((key, "13800138000" * 30), ("x-assay-caller", "tester"))
+    text = ai_pb2.TextRequest(text="fine")
+    stub = gateway.stub
+    items = iter([ai_pb2.StreamClassifyTextRequest(id="1", request=text)])
+    call = {
+        "text": lambda: stub.ClassifyText(text, metadata=metadata),
+        "batch": lambda: stub.BatchClassifyText(ai_pb2.BatchClassifyTextRequest(requests=[text]), metadata=metadata),
+        "stream": lambda: stub.StreamClassifyText(items, metadata=metadata).read(),
+        "models": lambda: stub.ListModels(ai_pb2.ListModelsRequest(), metadata=metadata),
+    }[kind]
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call()
+    expect(raised.value, Reason.FIELD_INVALID, None)
+    (event,) = await gateway.events(1)
+    assert event.error.metadata["field"] == key
+    assert (event.caller, event.tenant, event.subject) == ("tester", "default", "")
+    assert gateway.classifier.batches == []
+
+
 @pytest.mark.parametrize(
     ("texts", "reason"), [(0, Reason.BATCH_EMPTY), (257, Reason.BATCH_TOO_LARGE)], ids=["empty", "too large"]
 )

@@ -10,9 +10,11 @@ from pathlib import Path
 import grpc
 import pytest
 from assay.ai.v1 import ai_pb2
+from assay.classifier.v1 import classifier_pb2
 from google.rpc import error_details_pb2
 from prometheus_client import REGISTRY
 
+from services.kernel.eventlog.port import AUDIT_TOPIC, REVIEW_TOPIC
 from tests.integration.gateway.conftest import Gateway, running_gateway
 
 METHOD = "/assay.ai.v1.AIService/ClassifyText"
@@ -39,6 +41,41 @@ async def test_an_answer_has_exactly_one_record_that_tells_all_but_the_text(gate
     assert event.latency.nanos > 0
     assert event.create_time.seconds > 1_600_000_000
     assert not gateway.log.topic("assay.review.v1")
+
+
+async def test_a_record_holds_tenant_person_and_text_without_personal_data(gateway: Gateway) -> None:
+    metadata = (
+        ("x-assay-tenant", "bank"),
+        ("x-assay-subject", "li.wei@example.com"),
+        ("x-assay-caller", "wang@example.com"),
+    )
+    texts = ["我的手机号是13800138000，请回电", "x" * 65_537, " "]
+    gateway.classifier.answer = lambda item: classifier_pb2.ClassifyResult(
+        classification=classifier_pb2.Classification(label="x", confidence=0.2, model="intent")
+    )
+    ids = ["550e8400-e29b-41d4-a716-446655440000", "call 13800138000", "r-3"]
+    requests = [ai_pb2.TextRequest(text=text, request_id=each) for text, each in zip(texts, ids, strict=True)]
+    response = await gateway.stub.BatchClassifyText(
+        ai_pb2.BatchClassifyTextRequest(requests=requests), metadata=metadata
+    )
+    answer = response.results[0].response
+    doubtful, large, blank = await gateway.events(3)
+    assert (doubtful.schema, doubtful.tenant, doubtful.tier) == (1, "bank", "large")
+    assert doubtful.input.masked_text.startswith("我的手机号是[phone:")
+    assert (doubtful.input.characters, doubtful.input.bytes) == (len(texts[0]), len(texts[0].encode()))
+    assert (large.tier, large.input.masked_text, large.input.characters) == ("", "", 65_537)
+    assert (blank.tier, blank.input.masked_text) == ("", " ")
+    assert doubtful.request_id == answer.request_id == ids[0]
+    assert large.request_id.startswith("call [")
+    assert blank.request_id == ids[2]
+    assert len({event.subject for event in (doubtful, large, blank)}) == 1
+    assert len(doubtful.subject) == 32
+    (review,) = await gateway.reviews(1)
+    assert (review.tenant, review.caller) == ("bank", doubtful.caller)
+    assert review.masked_text == doubtful.input.masked_text
+    kept = b"".join(event.payload for topic in (AUDIT_TOPIC, REVIEW_TOPIC) for event in gateway.log.topic(topic))
+    for raw in (b"13800138000", b"li.wei", b"wang@"):
+        assert raw not in kept
 
 
 async def test_without_a_name_and_an_id_the_caller_is_anonymous_and_gets_an_id(gateway: Gateway) -> None:

@@ -168,7 +168,7 @@ async def test_an_answer_that_can_not_be_recorded_does_not_leave(
     assert len(await gateway.events(1)) == 1
 
 
-async def test_nothing_that_is_kept_or_logged_shows_a_text(
+async def test_no_text_is_logged_and_what_is_kept_of_it_is_masked(
     gateway: Gateway, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     canaries = ["CANARYTEXT 13912345678", "CANARYTEXT doubtful 13912345678 0.1", "CANARYTEXT " * 600]
@@ -189,7 +189,6 @@ async def test_nothing_that_is_kept_or_logged_shows_a_text(
         await gateway.reviews(2)
     kept = b"".join(event.payload for event in gateway.log.topic("assay.audit.v1"))
     reviews = b"".join(event.payload for event in gateway.log.topic("assay.review.v1"))
-    assert b"CANARYTEXT" not in kept
     assert b"13912345678" not in kept + reviews
     assert "CANARYTEXT" not in caplog.text
     assert "13912345678" not in caplog.text

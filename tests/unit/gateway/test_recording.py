@@ -17,7 +17,7 @@ def encode(record: AuditRecord, review: ReviewRequest | None) -> list[Entry]:
 
 
 def record(audit_id: str) -> AuditRecord:
-    return AuditRecord(audit_id, 0, "", "", "", "", "", "", b"", 0, 0, 0.0)
+    return AuditRecord(audit_id, 0, "", "", "", "", "", "", "", "", b"", "", 0, 0, 0, 0.0)
 
 
 def keys(outbox: MemoryOutbox) -> list[str]:

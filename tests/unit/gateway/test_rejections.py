@@ -31,6 +31,7 @@ def line(**changes: object) -> bytes:
         "flags": "-",
         "request_id": "454911fb-98ea-4d0d-9e88-e8cf4546bf5a",
         "caller": "tester",
+        "tenant": "bank",
         "peer": "127.0.0.1",
         "request_bytes": 8,
         "duration_ms": 3,
@@ -97,7 +98,7 @@ def test_each_refusal_has_its_reason(changes: dict[str, object], reason: Reason)
     rejection = parse(line(**changes))
     assert rejection is not None
     assert rejection.error.reason is reason
-    assert rejection.caller == "tester"
+    assert (rejection.caller, rejection.tenant) == ("tester", "bank")
     assert rejection.request_bytes == 8
     assert rejection.latency == 0.003
     assert rejection.time_ns == pytest.approx(1_795_375_222_360_000_000, abs=2e6)
@@ -136,6 +137,13 @@ def test_the_field_and_its_fault_are_taken_from_the_log() -> None:
 )
 def test_what_is_no_refusal_is_passed_over(text: bytes) -> None:
     assert parse(text) is None
+
+
+@pytest.mark.parametrize("claimed", [None, "", "a" * 65, "13800138000", 7])
+def test_a_tenant_that_is_none_is_the_default_one(claimed: object) -> None:
+    rejection = parse(line(tenant=claimed))
+    assert rejection is not None
+    assert rejection.tenant == "default"
 
 
 def test_a_call_is_named_as_its_caller_named_it() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from services.gateway.requests import Query, caller_name
-from services.gateway.validation import Limits, check_batch, check_identifier, check_query
+from services.gateway.validation import Limits, check_batch, check_identifier, check_query, check_subject, check_tenant
 from services.kernel.errors import AssayError, Reason
 
 
@@ -49,6 +49,32 @@ def test_a_name_may_be_anything_that_is_short(field: str) -> None:
     check_query(Query("text", **{field: "不存在 ☃"}), b"text", Limits())
     error = reason_of(Query("text", **{field: "好" * 43}))
     assert (error.reason, error.metadata["field"]) == (Reason.FIELD_INVALID, field)
+
+
+@pytest.mark.parametrize(
+    ("claimed", "tenant"),
+    [(None, "default"), ("", "default"), ("bank-1.eu_west", "bank-1.eu_west"), ("a" * 64, "a" * 64)],
+)
+def test_a_tenant_is_a_short_name(claimed: str | None, tenant: str) -> None:
+    assert check_tenant("x-assay-tenant", claimed) == tenant
+
+
+@pytest.mark.parametrize("claimed", ["a" * 65, "1st", "13800138000", "-a", "a b", "a/b", " a", "a\n", "行", b"bank"])
+def test_another_is_refused_by_its_key_and_not_repeated(claimed: str | bytes) -> None:
+    with pytest.raises(AssayError) as refused:
+        check_tenant("x-assay-tenant", claimed)
+    assert refused.value.reason is Reason.FIELD_INVALID
+    assert refused.value.metadata["field"] == "x-assay-tenant"
+    assert refused.value.metadata["value"].startswith(f"{len(claimed) if isinstance(claimed, str) else 0} characters")
+
+
+def test_a_subject_is_any_short_printable_ascii() -> None:
+    assert check_subject("x-assay-subject", None) == ""
+    assert check_subject("x-assay-subject", " li.wei@example.com ") == "li.wei@example.com"
+    for claimed in ("x" * 257, "李伟", "a\tb", "  ", b"bytes"):
+        with pytest.raises(AssayError) as refused:
+            check_subject("x-assay-subject", claimed)
+        assert refused.value.metadata["field"] == "x-assay-subject"
 
 
 @pytest.mark.parametrize("texts", [1, 256])

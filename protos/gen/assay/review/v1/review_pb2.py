@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61ssay/review/v1/review.proto\x12\x0f\x61ssay.review.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf8\x01\n\x0fReviewRequested\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x10\n\x08\x61udit_id\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bmasked_text\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x15\n\rmodel_version\x18\x06 \x01(\t\x12\x10\n\x08industry\x18\x07 \x01(\t\x12\r\n\x05label\x18\x08 \x01(\t\x12\x12\n\nconfidence\x18\t \x01(\x02\x12\x11\n\tthreshold\x18\n \x01(\x02\x12\x0e\n\x06\x63\x61ller\x18\x0b \x01(\t\"\xac\x01\n\nReviewTask\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.assay.review.v1.TaskState\x12\x31\n\x07request\x18\x03 \x01(\x0b\x32 .assay.review.v1.ReviewRequested\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\'\n\x0eGetTaskRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"<\n\x0fGetTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b\x32\x1b.assay.review.v1.ReviewTask\"\x85\x01\n\x10ListTasksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.assay.review.v1.TaskState\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08industry\x18\x05 \x01(\t\"X\n\x11ListTasksResponse\x12*\n\x05tasks\x18\x01 \x03(\x0b\x32\x1b.assay.review.v1.ReviewTask\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*<\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_STATE_OPEN\x10\x01\x32\xef\x01\n\rReviewService\x12p\n\x07GetTask\x12\x1f.assay.review.v1.GetTaskRequest\x1a .assay.review.v1.GetTaskResponse\"\"\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/review/tasks/{task_id}\x12l\n\tListTasks\x12!.assay.review.v1.ListTasksRequest\x1a\".assay.review.v1.ListTasksResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/review/tasksb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61ssay/review/v1/review.proto\x12\x0f\x61ssay.review.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x02\n\x0fReviewRequested\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x10\n\x08\x61udit_id\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bmasked_text\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x15\n\rmodel_version\x18\x06 \x01(\t\x12\x10\n\x08industry\x18\x07 \x01(\t\x12\r\n\x05label\x18\x08 \x01(\t\x12\x12\n\nconfidence\x18\t \x01(\x02\x12\x11\n\tthreshold\x18\n \x01(\x02\x12\x0e\n\x06\x63\x61ller\x18\x0b \x01(\t\x12\x0e\n\x06tenant\x18\x0c \x01(\t\"\xac\x01\n\nReviewTask\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.assay.review.v1.TaskState\x12\x31\n\x07request\x18\x03 \x01(\x0b\x32 .assay.review.v1.ReviewRequested\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\'\n\x0eGetTaskRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"<\n\x0fGetTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b\x32\x1b.assay.review.v1.ReviewTask\"\x85\x01\n\x10ListTasksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.assay.review.v1.TaskState\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08industry\x18\x05 \x01(\t\"X\n\x11ListTasksResponse\x12*\n\x05tasks\x18\x01 \x03(\x0b\x32\x1b.assay.review.v1.ReviewTask\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*<\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_STATE_OPEN\x10\x01\x32\xef\x01\n\rReviewService\x12p\n\x07GetTask\x12\x1f.assay.review.v1.GetTaskRequest\x1a .assay.review.v1.GetTaskResponse\"\"\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/review/tasks/{task_id}\x12l\n\tListTasks\x12!.assay.review.v1.ListTasksRequest\x1a\".assay.review.v1.ListTasksResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/review/tasksb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,20 +40,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVIEWSERVICE'].methods_by_name['GetTask']._serialized_options = b'\202\323\344\223\002\034\022\032/v1/review/tasks/{task_id}'
   _globals['_REVIEWSERVICE'].methods_by_name['ListTasks']._loaded_options = None
   _globals['_REVIEWSERVICE'].methods_by_name['ListTasks']._serialized_options = b'\202\323\344\223\002\022\022\020/v1/review/tasks'
-  _globals['_TASKSTATE']._serialized_start=900
-  _globals['_TASKSTATE']._serialized_end=960
+  _globals['_TASKSTATE']._serialized_start=916
+  _globals['_TASKSTATE']._serialized_end=976
   _globals['_REVIEWREQUESTED']._serialized_start=146
-  _globals['_REVIEWREQUESTED']._serialized_end=394
-  _globals['_REVIEWTASK']._serialized_start=397
-  _globals['_REVIEWTASK']._serialized_end=569
-  _globals['_GETTASKREQUEST']._serialized_start=571
-  _globals['_GETTASKREQUEST']._serialized_end=610
-  _globals['_GETTASKRESPONSE']._serialized_start=612
-  _globals['_GETTASKRESPONSE']._serialized_end=672
-  _globals['_LISTTASKSREQUEST']._serialized_start=675
-  _globals['_LISTTASKSREQUEST']._serialized_end=808
-  _globals['_LISTTASKSRESPONSE']._serialized_start=810
-  _globals['_LISTTASKSRESPONSE']._serialized_end=898
-  _globals['_REVIEWSERVICE']._serialized_start=963
-  _globals['_REVIEWSERVICE']._serialized_end=1202
+  _globals['_REVIEWREQUESTED']._serialized_end=410
+  _globals['_REVIEWTASK']._serialized_start=413
+  _globals['_REVIEWTASK']._serialized_end=585
+  _globals['_GETTASKREQUEST']._serialized_start=587
+  _globals['_GETTASKREQUEST']._serialized_end=626
+  _globals['_GETTASKRESPONSE']._serialized_start=628
+  _globals['_GETTASKRESPONSE']._serialized_end=688
+  _globals['_LISTTASKSREQUEST']._serialized_start=691
+  _globals['_LISTTASKSREQUEST']._serialized_end=824
+  _globals['_LISTTASKSRESPONSE']._serialized_start=826
+  _globals['_LISTTASKSRESPONSE']._serialized_end=914
+  _globals['_REVIEWSERVICE']._serialized_start=979
+  _globals['_REVIEWSERVICE']._serialized_end=1218
 # @@protoc_insertion_point(module_scope)

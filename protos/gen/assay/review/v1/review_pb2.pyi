@@ -57,6 +57,7 @@ class ReviewRequested(_message.Message):
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
     CALLER_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """A UUIDv7 made by the gateway; the idempotency key everywhere behind it."""
     audit_id: _builtins.str
@@ -77,6 +78,8 @@ class ReviewRequested(_message.Message):
     """The threshold that the confidence did not reach, 0 to 1."""
     caller: _builtins.str
     """Who called, as in the audit event."""
+    tenant: _builtins.str
+    """Whose call it was, as in the audit event."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the gateway answered."""
@@ -95,10 +98,11 @@ class ReviewRequested(_message.Message):
         confidence: _builtins.float = ...,
         threshold: _builtins.float = ...,
         caller: _builtins.str = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_id", b"audit_id", "caller", b"caller", "confidence", b"confidence", "create_time", b"create_time", "industry", b"industry", "label", b"label", "masked_text", b"masked_text", "model", b"model", "model_version", b"model_version", "task_id", b"task_id", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_id", b"audit_id", "caller", b"caller", "confidence", b"confidence", "create_time", b"create_time", "industry", b"industry", "label", b"label", "masked_text", b"masked_text", "model", b"model", "model_version", b"model_version", "task_id", b"task_id", "tenant", b"tenant", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
