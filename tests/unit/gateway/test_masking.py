@@ -49,7 +49,7 @@ def test_values_become_tokens_of_their_kind(value: str, kind: str, around: str) 
     masked = MASKER.mask(around.format(value))
     assert masked.found == ((kind, 1),), masked
     before, after = around.split("{}")
-    assert re.fullmatch(re.escape(before) + rf"\[{kind}:[0-9a-f]{{8}}\]" + re.escape(after), masked.text), masked.text
+    assert re.fullmatch(re.escape(before) + rf"\[{kind}:[0-9a-f]{{16}}\]" + re.escape(after), masked.text), masked.text
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_values_side_by_side_are_all_masked() -> None:
 
 @given(st.text(alphabet="0123456789０１２ -.@aX号", max_size=60))
 def test_no_run_of_seven_digits_is_left(text: str) -> None:
-    left = re.sub(r"\[[a-z_]+:[0-9a-f]{8}\]", "|", MASKER.mask(text).text)
+    left = re.sub(r"\[[a-z_]+:[0-9a-f]{16}\]", "|", MASKER.mask(text).text)
     assert not re.search(r"[0-9０-９]{7}", left)
 
 
