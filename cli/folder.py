@@ -1,11 +1,10 @@
-"""The data folder of a mesh: who owns it, its secrets, its logs and the file that says where everything is."""
+"""The data folder of a mesh: who owns it, its keys, its logs and the file that says where everything is."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
-import secrets
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.failure import CommandFailed
-
-KEY_BYTES = 32
+from cli.keys import Keys
 
 
 class DataFolder:
@@ -33,8 +31,8 @@ class DataFolder:
         return self.path / "logs"
 
     @property
-    def key_file(self) -> Path:
-        return self.path / "secrets" / "pseudonym.key"
+    def keys(self) -> Keys:
+        return Keys(self.path)
 
     def of(self, part: str) -> Path:
         """The folder that belongs to one part; made when missing."""
@@ -92,29 +90,6 @@ class DataFolder:
         finally:
             os.close(descriptor)
         return False
-
-    def make_key(self) -> Path:
-        """Returns the file of the pseudonym key; makes it, 32 random bytes for its owner alone, when missing.
-
-        Raises:
-            CommandFailed: the file is there but too short to be a key.
-        """
-        file = self.key_file
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not file.exists():
-            # Under another name first: a crash must not leave half a key, because every pseudonym depends on it.
-            draft = file.with_suffix(".new")
-            draft.unlink(missing_ok=True)
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                os.write(descriptor, secrets.token_bytes(KEY_BYTES))
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            draft.rename(file)
-        if file.stat().st_size < KEY_BYTES:
-            raise CommandFailed(f"{file} is shorter than {KEY_BYTES} bytes; put the right key back")
-        return file
 
     def write_mesh(self, mesh: Mapping[str, object]) -> None:
         """Replaces mesh.json at once: a reader sees the old one or the new one."""

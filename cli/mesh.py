@@ -83,7 +83,7 @@ class Mesh:
                 await asyncio.to_thread(guard.kill, f"{previous}/")
             self._port = public_port(self._port)
             self.address = f"{LOOPBACK}:{self._port}"
-            self.folder.make_key()
+            self.folder.keys.make()
             plan = Plan(self.folder, self._port, self._models, self._host, self._settings)
             self._build(recipes(plan))
             self._start_guard()

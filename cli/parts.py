@@ -138,6 +138,9 @@ def _service(name: str, plan: Plan, ports: _Ports) -> Recipe:
             settings |= {"TRITON_ADDRESSES": ports[TRITON], "MODELS": str(plan.models.absolute())}
         case "audit" | "review":
             settings |= {"EVENT_LOG": redis, "DATA": data}
+            if name == AUDIT:
+                keys = plan.folder.keys
+                settings |= {"KEY_FILE": str(keys.audit), "SIGNING_KEY_FILE": str(keys.audit_signing)}
         case "gateway":
             settings |= {
                 "HOST": plan.host,
@@ -146,7 +149,7 @@ def _service(name: str, plan: Plan, ports: _Ports) -> Recipe:
                 "REVIEW_ADDRESS": ports[REVIEW],
                 "EVENT_LOG": redis,
                 "DATA": data,
-                "PSEUDONYM_KEY_FILE": str(plan.folder.key_file),
+                "PSEUDONYM_KEY_FILE": str(plan.folder.keys.pseudonym),
                 "ADMIN_LISTEN": ports["gateway admin"],
             }
     settings |= plan.settings.get(name, {})

@@ -1,27 +1,84 @@
-"""Where the audit log keeps its events."""
+"""Where the audit log keeps its entries."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
-from services.audit.events import EventQuery, EventRecord
+from services.audit.events import Arrival, Entry, EventQuery, LoggedEvent
+from services.audit.merkle.tiles import ReadTile
 from services.kernel.paging import Position
-from services.kernel.stores import Sink
+from services.kernel.stores import Sink, StoreUnavailable
+
+Result = TypeVar("Result")
 
 
-class EventStore(Sink[EventRecord], Protocol):
-    """Keeps each event once, under its event_id."""
+class EntryDamaged(Exception):
+    """What is stored of an entry is not what was stored: it can't be read or unsealed. `index` says which."""
 
-    async def get(self, event_id: str) -> EventRecord | None:
-        """Returns an event, None when there is none.
+    def __init__(self, index: int) -> None:
+        super().__init__(f"entry {index}")
+        self.index = index
+
+
+class TreeBroken(StoreUnavailable):
+    """The stored tree is not the one that was signed, so nothing is appended to it. `fault` says what is wrong."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__("audit log")
+        self.fault = fault
+
+
+class EventStore(Sink[Arrival], Protocol):
+    """An append-only log in which each event has exactly one entry, under its event_id, and each entry one leaf."""
+
+    async def get(self, event_id: str) -> LoggedEvent | None:
+        """Returns an event, None when there is none or its contents were removed.
+
+        Raises:
+            StoreUnavailable
+            EntryDamaged
+        """
+
+    async def page(self, query: EventQuery, after: Position | None, limit: int) -> Sequence[LoggedEvent]:
+        """Returns at most `limit` events by (create_time, event_id), highest first, below `after` when it is given.
+
+        Raises:
+            StoreUnavailable
+            EntryDamaged
+        """
+
+    async def index_of(self, event_id: str) -> int | None:
+        """Returns an event's place in the log, None when there is none or its contents were removed.
 
         Raises:
             StoreUnavailable
         """
 
-    async def page(self, query: EventQuery, after: Position | None, limit: int) -> Sequence[EventRecord]:
-        """Returns at most `limit` events by (create_time, event_id), highest first, below `after` when it is given.
+    async def entries(self, start: int, limit: int, records: bool) -> Sequence[Entry]:
+        """Returns at most `limit` entries from `start` on, in order and none left out, with or without records.
+
+        Raises:
+            StoreUnavailable
+        """
+
+    async def tree(self, work: Callable[[int, ReadTile], Result]) -> Result:
+        """Runs `work` with the log's size and its tiles, all of one state.
+
+        Raises:
+            StoreUnavailable
+            TreeDamaged: from `work`.
+        """
+
+    async def newest_checkpoint(self) -> str | None:
+        """Returns the signed note of the largest tree, None when there is none.
+
+        Raises:
+            StoreUnavailable
+        """
+
+    async def save_checkpoint(self, size: int, note: str) -> None:
+        """Keeps a signed note; one of a size that is there already changes nothing. Durable when it returns.
 
         Raises:
             StoreUnavailable

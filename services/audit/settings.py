@@ -16,11 +16,20 @@ class Settings:
     """Where the event log is, redis://host:port/db or kafka://host:port,host:port."""
 
     data: Path
-    """Folder of audit.sqlite3; made when it does not exist."""
+    """Folder of audit.sqlite3 and checkpoints.log; made when it does not exist."""
+
+    key_file: Path
+    """File of the key-encryption key, 32 random bytes; for its owner alone."""
+
+    signing_key_file: Path
+    """File of the Ed25519 key that signs checkpoints, "PRIVATE+KEY+name+id+key"; for its owner alone."""
 
     listen: str = "127.0.0.1:50053"
     metrics_listen: str = ""
     """Where Prometheus reads; empty: nowhere."""
+
+    checkpoint_seconds: float = 1.0
+    """At most one checkpoint in so many seconds; none while nothing was appended."""
 
     consumer: str = "audit-1"
     """This instance's name in the consumer group: the same after a restart, another one for each instance."""
@@ -29,3 +38,5 @@ class Settings:
 
     def __post_init__(self) -> None:
         connections.require_known(self.event_log)
+        if not 0.05 <= self.checkpoint_seconds <= 3600:
+            raise ValueError(f"ASSAY_CHECKPOINT_SECONDS is {self.checkpoint_seconds:g}; it must be 0.05 to 3600")

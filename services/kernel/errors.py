@@ -41,6 +41,8 @@ class Reason(IntEnum):
     TASK_UNKNOWN = 21
     PAGE_TOKEN_INVALID = 22
     INTERNAL = 23
+    PROOF_PENDING = 24
+    LOG_DAMAGED = 25
 
 
 class Code(IntEnum):
@@ -55,6 +57,7 @@ class Code(IntEnum):
     UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
+    DATA_LOSS = 15
 
 
 class AssayError(Exception):
@@ -193,6 +196,17 @@ CATALOGUE: Mapping[Reason, Spec] = {
         Code.INVALID_ARGUMENT,
         "{field} is not one that this query gave; leave it empty for the first page",
         "{field} 不是此查询返回的值；留空则返回第一页",
+    ),
+    Reason.PROOF_PENDING: Spec(
+        Code.UNAVAILABLE,
+        "no checkpoint covers the event yet; try again",
+        "尚无检查点覆盖该事件；请稍后重试",
+        1.0,
+    ),
+    Reason.LOG_DAMAGED: Spec(
+        Code.DATA_LOSS,
+        "the audit log is damaged at {place}; assay audit verify says more",
+        "审计日志在 {place} 处损坏；详情请运行 assay audit verify",
     ),
     Reason.INTERNAL: Spec(Code.INTERNAL, "something went wrong on our side", "服务内部出现问题"),
 }

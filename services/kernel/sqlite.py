@@ -87,11 +87,13 @@ class _Worker:
 class Database:
     """One SQLite file with its schema."""
 
-    def __init__(self, name: str, path: Path, migrations: Sequence[Migration]) -> None:
+    def __init__(self, name: str, path: Path, migrations: Sequence[Migration], pragmas: Sequence[str] = ()) -> None:
         """`name` is what an error calls it, "audit store". Opens nothing yet.
 
         `migrations` lead from an empty file to the schema of today; what a file had already is not run again.
+        `pragmas` are statements that each connection begins with.
         """
+        self._pragmas = pragmas
         self._path = path
         self._migrations = migrations
         self._writer = _Worker(name, self._connect)
@@ -132,6 +134,8 @@ class Database:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            for pragma in self._pragmas:
+                connection.execute(pragma)
             connection.execute("BEGIN IMMEDIATE")
             self._migrate(connection)
             connection.execute("COMMIT")

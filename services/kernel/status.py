@@ -24,6 +24,7 @@ HTTP_STATUS: dict[Code, int] = {
     Code.UNIMPLEMENTED: 501,
     Code.INTERNAL: 500,
     Code.UNAVAILABLE: 503,
+    Code.DATA_LOSS: 500,
 }
 
 _LOCALES = {"en": "en", "zh": "zh-CN"}

@@ -1,4 +1,4 @@
-"""The data folder: lock, key, mesh.json."""
+"""The data folder: lock, mesh.json."""
 
 from __future__ import annotations
 
@@ -39,25 +39,6 @@ def test_the_refusal_says_where_the_other_mesh_is(tmp_path: Path) -> None:
     with pytest.raises(CommandFailed, match=r"already at 127\.0\.0\.1:4711 \(process 42\); .*--data"):
         DataFolder(tmp_path).take()
     first.release()
-
-
-def test_the_key_is_made_once_for_the_owner_alone(tmp_path: Path) -> None:
-    folder = DataFolder(tmp_path)
-    file = folder.make_key()
-    content = file.read_bytes()
-    assert len(content) == 32
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-    assert folder.make_key().read_bytes() == content
-    assert DataFolder(tmp_path / "other").make_key().read_bytes() != content
-
-
-def test_a_short_key_is_refused_and_not_replaced(tmp_path: Path) -> None:
-    folder = DataFolder(tmp_path)
-    folder.make_key().write_bytes(b"short")
-    with pytest.raises(CommandFailed, match="shorter than 32"):
-        folder.make_key()
-    assert folder.key_file.read_bytes() == b"short"
 
 
 def test_mesh_json_is_replaced_whole(tmp_path: Path) -> None:

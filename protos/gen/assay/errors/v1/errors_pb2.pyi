@@ -120,6 +120,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Something that should not happen; the text says nothing more. INTERNAL.
     {}
     """
+    ERROR_REASON_PROOF_PENDING: _ErrorReason.ValueType  # 24
+    """No checkpoint covers the event yet; the next one does, about a second later. UNAVAILABLE, with RetryInfo.
+    {}
+    """
+    ERROR_REASON_LOG_DAMAGED: _ErrorReason.ValueType  # 25
+    """What is stored of the audit log is not what was stored; `assay audit verify` says more. DATA_LOSS.
+    {"place": "entry 17"}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. The reason stands, without its prefix, in the `reason` field of the one google.rpc.ErrorInfo
@@ -220,6 +228,14 @@ ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 22
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 23
 """Something that should not happen; the text says nothing more. INTERNAL.
 {}
+"""
+ERROR_REASON_PROOF_PENDING: ErrorReason.ValueType  # 24
+"""No checkpoint covers the event yet; the next one does, about a second later. UNAVAILABLE, with RetryInfo.
+{}
+"""
+ERROR_REASON_LOG_DAMAGED: ErrorReason.ValueType  # 25
+"""What is stored of the audit log is not what was stored; `assay audit verify` says more. DATA_LOSS.
+{"place": "entry 17"}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
