@@ -68,7 +68,7 @@ def test_a_wrong_signature_of_a_known_key_spoils_the_note() -> None:
     right = SIGNER.sign(CHECKPOINT)
     wrong = OTHER.sign(Checkpoint(NAME, 4712, CHECKPOINT.root)).rpartition("\n\n")[2]
     assert open_note(right + wrong, [SIGNER.verifier]) == CHECKPOINT
-    with pytest.raises(NoteInvalid, match="the signature of .* is wrong"):
+    with pytest.raises(NoteInvalid, match=r"the signature of .* is wrong"):
         open_note(right + wrong, [SIGNER.verifier, OTHER.verifier])
 
 
