@@ -64,4 +64,4 @@ lock: $(VENV)/.uv ## Pin the requirements again, by hash
 	  --python-version 3.11 modelkit.in -o modelkit.txt
 
 clean: ## Remove the environments, caches and the local mesh's data
-	rm -rf $(VENV) $(TRITON_VENV) .venv-modelkit .assay .assay-clients .assay-modelkit
+	rm -rf $(VENV) $(TRITON_VENV) .venv-modelkit .assay .assay-clients .assay-kafka .assay-modelkit

@@ -41,7 +41,7 @@ def brokers(url: str) -> list[str]:
 def publisher(url: str) -> Publisher:
     """Returns a publisher onto the log; it connects when it is first used. Raises ValueError for a URL of no log."""
     if is_kafka(url):
-        from services.kernel.eventlog.kafka import KafkaPublisher
+        from services.kernel.eventlog.kafka_publisher import KafkaPublisher
 
         return KafkaPublisher(brokers(url))
     from services.kernel.eventlog.redis_streams import RedisPublisher
@@ -55,7 +55,7 @@ def subscription(url: str, topic: str, group: str, consumer: str) -> Subscriptio
     `consumer` is a name that stays the same over restarts of an instance and differs between instances.
     """
     if is_kafka(url):
-        from services.kernel.eventlog.kafka import KafkaSubscription
+        from services.kernel.eventlog.kafka_subscription import KafkaSubscription
 
         return KafkaSubscription(brokers(url), topic, group, consumer)
     from services.kernel.eventlog.redis_streams import RedisSubscription

@@ -145,6 +145,12 @@ class MemorySubscription:
         for delivery in deliveries:
             group.taken.pop(int(delivery.position), None)
 
+    async def lag(self) -> int:
+        await asyncio.sleep(0)
+        self._log.require_up()
+        group = self._log.group(self._topic, self._group_name)
+        return len(self._log.topic(self._topic)) - group.next_index + len(group.taken)
+
     async def ping(self) -> None:
         self._log.require_up()
 

@@ -24,7 +24,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An event as a consumer got it. `position` names it to the log; `attempt` is 1 the first time it is delivered."""
+    """An event as a consumer got it. `position` names it to the log; `attempt` is 1 the first time it is delivered, and
+    where the log does not count deliveries also the first time after a restart."""
 
     event: Event
     position: str
@@ -63,6 +64,13 @@ class Subscription(Protocol):
 
         Raises:
             EventLogUnavailable: they may come again.
+        """
+
+    async def lag(self) -> int:
+        """Returns how many events of the topic the group has not committed yet.
+
+        Raises:
+            EventLogUnavailable
         """
 
     async def ping(self) -> None:

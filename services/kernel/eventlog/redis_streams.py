@@ -132,6 +132,10 @@ class RedisSubscription:
             pipeline.xdel(self._topic, *positions)
             await pipeline.execute()
 
+    async def lag(self) -> int:
+        async with _reply_within(_REPLY_SECONDS):
+            return int(await self._redis.xlen(self._topic))  # what is committed is deleted
+
     async def ping(self) -> None:
         async with _reply_within(_REPLY_SECONDS):
             await self._redis.ping()

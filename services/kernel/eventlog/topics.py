@@ -8,6 +8,8 @@ from services.kernel.eventlog.port import AUDIT_TOPIC, REVIEW_TOPIC
 
 CHECKPOINT_TOPIC = "assay.audit.checkpoints.v1"
 """Signed checkpoints of the audit log; key: the tree's size in decimal, payload: the signed note."""
+DEAD_LETTER_GROUP = "deadletters"
+"""Whoever looks through dead letters, `assay deadletters` for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,9 @@ class Topic:
     """A topic and its settings."""
 
     name: str
+    group: str = ""
+    """The one consumer group; empty: nobody consumes it all the time."""
+
     partitions: int = 1
     """As many consumers of a group can share the work, and order holds inside one. Redis Streams has no partitions."""
 
@@ -31,10 +36,10 @@ def dead(topic: str) -> str:
 
 
 TOPICS: tuple[Topic, ...] = (
-    Topic(AUDIT_TOPIC, partitions=3),
-    Topic(dead(AUDIT_TOPIC)),
-    Topic(REVIEW_TOPIC, partitions=3),
-    Topic(dead(REVIEW_TOPIC)),
+    Topic(AUDIT_TOPIC, "audit", partitions=3),
+    Topic(dead(AUDIT_TOPIC), DEAD_LETTER_GROUP),
+    Topic(REVIEW_TOPIC, "review", partitions=3),
+    Topic(dead(REVIEW_TOPIC), DEAD_LETTER_GROUP),
     Topic(CHECKPOINT_TOPIC, entries_kept=10_000, retention_days=365),
 )
 _BY_NAME = {topic.name: topic for topic in TOPICS}
