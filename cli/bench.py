@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Mapping
 
 import click
 
-# Name to the module whose `run(quick)` returns a benchmarks.harness.Result.
+# Name to the module whose `run(quick)` returns a benchmarks.harness.Result. A benchmark that takes more names it as
+# further arguments of `run`, by the names of the options below.
 BENCHES: Mapping[str, str] = {
+    "durability": "benchmarks.durability",
     "host": "benchmarks.host",
     "path": "benchmarks.path",
 }
@@ -20,15 +23,25 @@ BENCHES: Mapping[str, str] = {
 @click.option("--quick", is_flag=True, help="Fewer and shorter rounds: a look, not a measurement.")
 @click.option("--check", is_flag=True, help="Exit with 1 when a goal does not hold.")
 @click.option("--json", "only_json", is_flag=True, help="Print the JSON object alone.")
-def bench(name: str, quick: bool, check: bool, only_json: bool) -> None:
+@click.option("--trials", type=click.IntRange(min=1), help="How many trials; of durability.")
+@click.option("--seed", type=int, help="What the trials are drawn from; of durability.")
+@click.option("--trial", type=click.IntRange(min=0), help="Run this trial alone again; of durability.")
+def bench(name: str, quick: bool, check: bool, only_json: bool, **given: int | None) -> None:
     """Measure NAME; the last line printed is the result as JSON.
 
-    host: requests/s inside Envoy over grpc.aio. path: requests/s end to end over a bare loop.
+    \b
+    durability  whether every answer is in the audit log once, whatever is killed meanwhile
+    host        requests/s inside Envoy over grpc.aio
+    path        requests/s end to end over a bare loop
     """
     # Late, because a benchmark imports what it measures.
     from benchmarks.harness import show
 
-    result = importlib.import_module(BENCHES[name]).run(quick)
+    run = importlib.import_module(BENCHES[name]).run
+    options = {option: value for option, value in given.items() if value is not None}
+    for option in options.keys() - inspect.signature(run).parameters.keys():
+        raise click.UsageError(f"{name} takes no --{option}")
+    result = run(quick, **options)
     show(result, only_json)
     if check and not result.holds:
         sys.exit(1)

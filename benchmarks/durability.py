@@ -1,0 +1,258 @@
+"""assay bench durability: is every answer in the audit log exactly once, whatever dies?
+
+Each trial loads a whole mesh for some seconds, with good calls and bad ones, and meanwhile kills -9 a random non-empty
+subset of gateway, relay, classifier, broker, audit writer and database, some twice, or fills the disk of one, or kills
+the gateway and tears the end of its outbox. Then everything comes back, settles, and the oracle holds the audit log
+against a ledger of all that was sent and answered: 0 lost, 0 double, 0 phantom, and a log that verifies.
+
+What breaks, and when, follows from (seed, trial) alone, so a trial can be run again by itself with --trial. Trials take
+turns on the storages; those of one storage share a mesh, which they leave as they found it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from benchmarks.durability_faults import Breaker, Fault, draw
+from benchmarks.durability_load import Load
+from benchmarks.durability_log import AuditLog, LogUnreadable
+from benchmarks.durability_oracle import UNAUDITED, Verdict, judge
+from benchmarks.harness import Goal, Result
+from cli.mesh import Mesh
+
+SEED = 6
+TRIALS, QUICK_TRIALS = 20, 6
+LOAD_SECONDS = 2.5
+SETTLE_SECONDS = 90.0
+"""After so long without a fault nothing is late any more: what is missing then is lost."""
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where a mesh keeps its events."""
+
+    name: str
+    settings: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+STORAGES = (Storage("valkey, sqlite"),)
+
+
+@dataclass(slots=True)
+class Trial:
+    """What became of one trial."""
+
+    number: int
+    storage: str
+    seconds: float = 0.0
+    calls: int = 0
+    answered: int = 0
+    """Texts, and calls as a whole, of which the caller was told something."""
+
+    unaudited: int = 0
+    """Of these, how many were told AUDIT_UNAVAILABLE."""
+
+    events: list[str] = field(default_factory=list)
+    """What was broken."""
+
+    verdict: Verdict = field(default_factory=Verdict)
+    unverified: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        return self.verdict.clean and not self.unverified
+
+
+def run(quick: bool, trials: int | None = None, seed: int | None = None, trial: int | None = None) -> Result:
+    """Runs `trials` trials, or number `trial` alone."""
+    seed = SEED if seed is None else seed
+    count = trials or (QUICK_TRIALS if quick else TRIALS)
+    numbers = [trial] if trial is not None else list(range(count))
+    return asyncio.run(_Bench(seed, numbers).run())
+
+
+class _Bench:
+    def __init__(self, seed: int, numbers: Sequence[int]) -> None:
+        self._seed = seed
+        self._numbers = numbers
+        self._console = Console(stderr=True, highlight=False)
+        self._trials: list[Trial] = []
+        self._checkpoints = 0
+
+    async def run(self) -> Result:
+        start = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
+            task = progress.add_task("trials", total=len(self._numbers))
+            for at, storage in enumerate(STORAGES):
+                own = [number for number in self._numbers if number % len(STORAGES) == at]
+                if own:
+                    await self._on(storage, own, lambda: progress.advance(task))
+        return self._result(time.monotonic() - start)
+
+    async def _on(self, storage: Storage, numbers: Sequence[int], advance: Any) -> None:
+        """Runs trials on one mesh. Its folder stays where one of them was not clean."""
+        folder = Path(tempfile.mkdtemp(prefix="assay-durability-"))
+        kept = True
+        try:
+            async with AsyncExitStack() as closing:
+                mesh = await closing.enter_async_context(Mesh(folder / "mesh", settings=storage.settings))
+                await mesh.ready()
+                load = await closing.enter_async_context(Load(mesh.address))
+                log = AuditLog(mesh.parts["audit"].view.address, folder / "mesh" / "audit" / "checkpoints.log")
+                closing.push_async_callback(log.close)
+                seen: set[str] = set()
+                for number in numbers:
+                    faults = draw(self._seed, number, LOAD_SECONDS)
+                    try:
+                        found = await self._trial(number, storage, faults, mesh, load, log, folder)
+                    except BaseException:
+                        self._console.print(f"[red]trial {number} broke off[/red]: {'; '.join(map(str, faults))}")
+                        raise
+                    self._say(found, seen, folder)
+                    self._trials.append(found)
+                    advance()
+                self._checkpoints += log.checkpoints
+            kept = not all(trial.clean for trial in self._trials if trial.storage == storage.name)
+        finally:
+            if kept:
+                self._console.print(f"the mesh's folder is kept: {folder}")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    async def _trial(
+        self,
+        number: int,
+        storage: Storage,
+        faults: Sequence[Fault],
+        mesh: Mesh,
+        load: Load,
+        log: AuditLog,
+        folder: Path,
+    ) -> Trial:
+        trial = Trial(number, storage.name)
+        chance = random.Random(f"{self._seed}/{number}/load")
+        breaker = Breaker(mesh, folder / "mesh" / "gateway" / "outbox.sqlite3")
+        start, since = time.monotonic(), time.time_ns()
+        before = len(load.calls)
+        trial.events, _ = await asyncio.gather(
+            breaker.run(faults, random.Random(chance.random())),
+            load.run(number, LOAD_SECONDS, random.Random(chance.random())),
+        )
+        await mesh.ready()
+        await self._settle(trial, mesh, load, log, since)
+        own = load.calls[before:]
+        told = [told for call in own for told in call.answers]
+        trial.calls, trial.answered = len(own), len(told)
+        trial.unaudited = sum(told.reason == UNAUDITED for told in told)
+        trial.seconds = time.monotonic() - start
+        return trial
+
+    async def _settle(self, trial: Trial, mesh: Mesh, load: Load, log: AuditLog, since: int) -> None:
+        """Waits until nothing is on its way any more and the log has all, or the time is over."""
+        end = time.monotonic() + SETTLE_SECONDS
+        quiet = 0
+        while quiet < 2:
+            if time.monotonic() > end:
+                break
+            try:
+                waiting = await _on_their_way(mesh)
+                await log.read(since)
+                await log.verify()
+            except (LogUnreadable, httpx.HTTPError) as fault:
+                waiting, quiet = 1, 0
+                if time.monotonic() > end:
+                    trial.unverified.append(f"it can't be read: {fault}")
+                await asyncio.sleep(_POLL_SECONDS)
+                continue
+            trial.verdict = judge(load.calls, list(log.records.values()), log.leaves)
+            trial.unverified = list(log.faults)
+            if trial.verdict.lost or waiting or log.signed != log.size:
+                quiet = 0
+            else:
+                quiet += 1
+            await asyncio.sleep(_POLL_SECONDS)
+        if quiet < 2 and log.signed != log.size:
+            trial.unverified.append(f"the newest checkpoint is of {log.signed} entries; the log has {log.size}")
+
+    def _say(self, trial: Trial, seen: set[str], folder: Path) -> None:
+        """Prints a trial's line, and what is new of what is wrong."""
+        verdict = "[green]clean[/green]" if trial.clean else "[red]not clean[/red]"
+        self._console.print(
+            f"trial {trial.number:>3}  {trial.storage}  {verdict}  {trial.answered} answers, "
+            f"{trial.unaudited} unaudited  {trial.seconds:.1f} s  {'; '.join(trial.events)}"
+        )
+        fresh = [line for line in [*trial.verdict.lines(), *trial.unverified] if line not in seen]
+        seen.update(fresh)
+        for line in fresh:
+            self._console.print(f"    [red]{line}[/red]")
+        if fresh:
+            again = f"assay bench durability --seed {self._seed} --trial {trial.number}"
+            self._console.print(f"    to run it again: {again}")
+
+    def _result(self, seconds: float) -> Result:
+        # Trials of one mesh share a ledger, so each verdict holds those before it; the last of each mesh holds all.
+        last = {trial.storage: trial for trial in self._trials}.values()
+        faults = Counter(event.partition(" at ")[0] for trial in self._trials for event in trial.events)
+        figures: dict[str, Any] = {
+            "trials": len(self._trials),
+            "seed": self._seed,
+            "clean_trials": sum(trial.clean for trial in self._trials),
+            "calls": sum(trial.calls for trial in self._trials),
+            "answered": sum(trial.answered for trial in self._trials),
+            "refused_as_unaudited": sum(trial.unaudited for trial in self._trials),
+            "lost": sum(len(trial.verdict.lost) for trial in last),
+            "double": sum(len(trial.verdict.double) for trial in last),
+            "phantom": sum(len(trial.verdict.phantom) for trial in last),
+            "wrong": sum(len(trial.verdict.wrong) for trial in last),
+            "failed_verifications": sum(len(trial.unverified) for trial in last),
+            "checkpoints_verified": self._checkpoints,
+            "faults": dict(sorted(faults.items())),
+            "seconds": round(seconds, 1),
+        }
+        table = [["storage", "trials", "clean", "answers", "seconds a trial"]]
+        for storage in STORAGES:
+            own = [trial for trial in self._trials if trial.storage == storage.name]
+            if own:
+                mean = sum(trial.seconds for trial in own) / len(own)
+                clean = sum(trial.clean for trial in own)
+                answers = sum(trial.answered for trial in own)
+                table.append([storage.name, f"{len(own)}", f"{clean}", f"{answers:,}", f"{mean:.1f}"])
+        goals = [
+            Goal(name, figures[name], "==", 0)
+            for name in ("lost", "double", "phantom", "wrong", "failed_verifications")
+        ]
+        goals.append(Goal("answered", figures["answered"], ">=", 1))
+        return Result("durability", figures, goals, table)
+
+
+async def _on_their_way(mesh: Mesh) -> float:
+    """Returns how many events wait in the outbox or in the event log.
+
+    Raises:
+        httpx.HTTPError: a part does not say.
+    """
+    total = 0.0
+    async with httpx.AsyncClient(trust_env=False) as client:
+        for part, gauge in (("gateway", "gateway_outbox_events"), ("audit", "assay_consumer_lag")):
+            page = await client.get(f"http://{mesh.parts[part].view.metrics}/metrics")
+            for family in text_string_to_metric_families(page.text):
+                if family.name == gauge:
+                    total += sum(sample.value for sample in family.samples)
+    return total
