@@ -18,6 +18,7 @@ from services.kernel.stores import Refused
 from services.kernel.timestamps import nanoseconds
 
 _REASON_PREFIX = "ERROR_REASON_"
+_MOST_ID_CHARACTERS = 64
 _OUTCOMES = ("answer", "error", "action")
 
 
@@ -37,6 +38,8 @@ def to_arrival(event: Event) -> Arrival:
         raise Refused("no schema")
     if not message.event_id or message.event_id != event.key:
         raise Refused("event_id is not the event's key")
+    if len(message.event_id) > _MOST_ID_CHARACTERS or not message.event_id.isprintable():
+        raise Refused("event_id is no identifier")
     if message.WhichOneof("outcome") == "action":
         raise Refused("an action; only the log itself writes those")
     return arrival_of(message, event.payload)

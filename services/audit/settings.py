@@ -28,6 +28,12 @@ class Settings:
     metrics_listen: str = ""
     """Where Prometheus reads; empty: nowhere."""
 
+    store: str = ""
+    """The PostgreSQL that holds the log, postgresql://user@host:port/database; empty: audit.sqlite3 in `data`."""
+
+    store_password_file: str = ""
+    """File of that user's password; empty: libpq looks where it always does."""
+
     checkpoint_seconds: float = 1.0
     """At most one checkpoint in so many seconds; none while nothing was appended."""
 
@@ -38,5 +44,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         connections.require_known(self.event_log)
+        if self.store:
+            from services.kernel import postgres  # late: SQLite should not wait for its library
+
+            try:
+                postgres.require_valid(self.store)
+            except ValueError as fault:
+                raise ValueError(f"ASSAY_STORE {fault}") from None
         if not 0.05 <= self.checkpoint_seconds <= 3600:
             raise ValueError(f"ASSAY_CHECKPOINT_SECONDS is {self.checkpoint_seconds:g}; it must be 0.05 to 3600")

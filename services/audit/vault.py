@@ -58,6 +58,8 @@ class Vault:
         """`master` is the key-encryption key, 32 random bytes or more."""
         self._wrapping = AESGCM(_derived(master, b"assay audit: wrap persons' keys"))
         self._person = _derived(master, b"assay audit: recognise a person")
+        self.fingerprint = _derived(master, b"assay audit: recognise the key file")
+        """Tells this key-encryption key from others, and nothing of it."""
         self._digest = _derived(master, b"assay audit: recognise an event")
         self._unwrapped = lru_cache(maxsize=_MOST_OPEN_KEYS)(self._unwrap)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 from assay.audit.v1 import audit_pb2, audit_pb2_grpc
 from prometheus_client import REGISTRY
@@ -12,6 +13,7 @@ from prometheus_client import REGISTRY
 from services.audit import convert
 from services.audit.adapters.notebook import Notebook
 from services.audit.adapters.sqlite import SqliteEventStore
+from services.audit.adapters.store import SqlEventStore
 from services.audit.checkpoints import Checkpointer
 from services.audit.log import AuditLog
 from services.audit.merkle.notes import Signer
@@ -32,11 +34,20 @@ def build(settings: Settings) -> Build:
     return partial(_application, settings)
 
 
+def _store(settings: Settings, vault: Vault) -> SqlEventStore:
+    if not settings.store:
+        return SqliteEventStore(settings.data / "audit.sqlite3", vault)
+    from services.audit.adapters.postgres import PostgresEventStore  # late: SQLite should not wait for its library
+
+    password_file = Path(settings.store_password_file) if settings.store_password_file else None
+    return PostgresEventStore(settings.store, vault, password_file)
+
+
 @asynccontextmanager
 async def _application(settings: Settings) -> AsyncIterator[Application]:
     async with AsyncExitStack() as closing:
         signer = Signer.from_file(settings.signing_key_file)
-        store = SqliteEventStore(settings.data / "audit.sqlite3", Vault.from_file(settings.key_file))
+        store = _store(settings, Vault.from_file(settings.key_file))
         closing.push_async_callback(store.close)
         publisher = connections.publisher(settings.event_log)
         closing.push_async_callback(publisher.close)

@@ -108,10 +108,10 @@ async def page_of(
 
 
 def _storable(part: str | int) -> bool:
-    """Tells whether a store can compare with it: a signed 64-bit integer, or a string without lone surrogates."""
+    """Tells whether a store can compare with it: a signed 64-bit integer, a string without NUL or lone surrogates."""
     if isinstance(part, int):
         return -(2**63) <= part < 2**63
-    return not any("\ud800" <= character <= "\udfff" for character in part)
+    return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in part)
 
 
 def _digest(filters: Mapping[str, Scalar]) -> str:

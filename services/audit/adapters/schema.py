@@ -78,14 +78,16 @@ def _tables(partitioned: bool) -> Iterator[str]:
         state {number} NOT NULL
     )"""
     yield f"CREATE TABLE checkpoints (size {number} PRIMARY KEY, note {text} NOT NULL, create_time {number} NOT NULL)"
-    # One row, which whoever appends holds. Events older than `horizon` that are not known are not taken any more.
+    # One row, which whoever appends holds. Events older than `horizon` that are not known are not taken any more;
+    # `vault` tells whether the key file is the one that the log was begun with.
     yield f"""CREATE TABLE head (
         one INTEGER PRIMARY KEY CHECK (one = 1),
         size {number} NOT NULL,
         append_time {number} NOT NULL,
-        horizon {number} NOT NULL
+        horizon {number} NOT NULL,
+        vault {blob}
     )"""
-    yield f"INSERT INTO head VALUES (1, 0, {_EVER}, {_EVER})"  # noqa: S608
+    yield f"INSERT INTO head VALUES (1, 0, {_EVER}, {_EVER}, NULL)"  # noqa: S608
 
 
 SQLITE: tuple[Migration, ...] = (tuple(_tables(partitioned=False)),)

@@ -53,7 +53,7 @@ class SqlEventStore:
         self.database = database
         self.vault = vault
         self.clock = clock
-        self._head = f"SELECT size, append_time, horizon FROM head{locking}"  # noqa: S608
+        self._head = f"SELECT size, append_time, horizon, vault FROM head{locking}"  # noqa: S608
         self._prepare = prepare
 
     async def put(self, items: Sequence[Arrival]) -> Sequence[Stored]:
@@ -66,7 +66,9 @@ class SqlEventStore:
             Refused: one of them can't be stored, ever; the transaction must be undone.
             TreeBroken: the tree can't be continued; so must it be.
         """
-        size, newest, horizon = transaction.execute(self._head).fetchone()
+        size, newest, horizon, vault = transaction.execute(self._head).fetchone()
+        if vault is not None and bytes(vault) != self.vault.fingerprint:
+            raise TreeBroken("the key file is not the one that this log was begun with; put the right one back")
         digests = [self.vault.digest(item.payload) for item in items]
         held = self._held(transaction, items)
         ends: list[Stored] = []
@@ -112,7 +114,10 @@ class SqlEventStore:
             [(item.event_id, index, append_time, digest) for index, (item, digest) in enumerate(fresh, size)],
         )
         transaction.executemany(_PUT_TILE, [(*place, hashes) for place, hashes in changed.items()])
-        transaction.execute("UPDATE head SET size = ?, append_time = ?", (size + len(fresh), append_time))
+        transaction.execute(
+            "UPDATE head SET size = ?, append_time = ?, vault = ?",
+            (size + len(fresh), append_time, self.vault.fingerprint),
+        )
 
     def _keys(self, transaction: Transaction, items: Sequence[Arrival], now: int) -> Mapping[tuple[str, str], Key]:
         """Returns the key of each person, a new one for whom there is none."""
@@ -136,9 +141,7 @@ class SqlEventStore:
         try:
             return {wanted[person]: self.vault.key(*kept) for person, kept in (held | made).items()}
         except WrongKey:
-            raise TreeBroken(
-                "a person's key can't be opened; the key file is another one, or the key was changed"
-            ) from None
+            raise TreeBroken("a person's key was changed; it can't be opened") from None
 
     async def get(self, event_id: str) -> LoggedEvent | None:
         rows = await self.database.read(lambda transaction: transaction.execute(_GET, (event_id,)).fetchall())
