@@ -12,6 +12,8 @@ from typing import Any
 import click
 from rich.table import Table
 
+from cli.audit_verify import verify
+from cli.audit_witness import witness
 from cli.client import PublicPort
 from cli.folder import running_mesh
 from cli.options import as_json, mesh_address
@@ -30,6 +32,10 @@ def audit() -> None:
 @click.group()
 def review() -> None:
     """Read the review tasks: answers that the model was not sure of."""
+
+
+audit.add_command(verify)
+audit.add_command(witness)
 
 
 @audit.command("list")

@@ -28,6 +28,12 @@ class Frontier:
             size += 1
         self.size = size
 
+    def copy(self) -> Frontier:
+        """Returns another tree with the same leaves."""
+        other = Frontier()
+        other.size, other._subtrees = self.size, list(self._subtrees)
+        return other
+
     def root(self) -> bytes:
         """Returns the root over all leaves so far."""
         if not self._subtrees:
