@@ -9,8 +9,9 @@ import sys
 from services.gateway.adapters.outbox_sqlite import SqliteOutbox
 from services.gateway.edge import edge
 from services.gateway.ports import OutboxUnavailable
-from services.gateway.pseudonyms import PseudonymKeyError, Pseudonyms
+from services.gateway.pseudonyms import PseudonymKeyError
 from services.gateway.settings import Settings
+from services.gateway.tenants import Tenants
 from services.kernel import logs
 from services.kernel.hosting.envoy import Choice, choose_host, exec_envoy
 from services.kernel.settings import SettingsError, read
@@ -43,7 +44,7 @@ def _rehearse(settings: Settings) -> None:
     Inside Envoy a failure could only be told by a traceback, and another gateway over the same folder would by then
     have lost its Envoy's files to this one's.
     """
-    Pseudonyms.from_file(settings.pseudonym_key_file)
+    Tenants.from_files(settings.pseudonym_key_file, settings.tenants_file)
     settings.data.mkdir(parents=True, exist_ok=True)
     SqliteOutbox(settings.outbox_file).close()
 

@@ -70,7 +70,8 @@ class Bookmark:
 class Outbox(Protocol):
     """Events that are not in the event log yet. Used from the event loop's thread alone.
 
-    What `append` took is there after kill -9 of the process. Its calls are short, none waits for a disk to sync.
+    What `append` took is there after kill -9 of the process, and after a power cut once `sync` has returned. Its calls
+    are short; `sync` alone waits for a disk, so it is called on another thread.
     """
 
     @property
@@ -78,14 +79,29 @@ class Outbox(Protocol):
         """How many events are waiting."""
 
     @property
+    def size(self) -> int:
+        """How many bytes their payloads have."""
+
+    @property
     def full(self) -> bool:
-        """Whether it holds as much as it may; `append` will refuse."""
+        """Whether it holds as much as it may, or the disk has no more room than must be left; `append` will refuse."""
+
+    @property
+    def refusing(self) -> bool:
+        """Whether it is full or could not be written the last time."""
 
     def append(self, entries: Sequence[Entry], bookmark: Bookmark | None = None) -> None:
         """Stores all entries, and the bookmark, or nothing.
 
         Raises:
             OutboxUnavailable
+        """
+
+    def sync(self) -> None:
+        """Returns when everything that was appended before would survive a power cut. Called on another thread.
+
+        Raises:
+            OutboxUnavailable: nobody knows what the disk holds now; the process must end and open the outbox again.
         """
 
     def head(self, limit: int) -> list[Stored]:

@@ -1,12 +1,14 @@
-"""Group commit: what becomes ready in one turn of the event loop goes into the outbox together, and then leaves."""
+"""Group commit: what becomes ready in one turn of the event loop is kept together, and then leaves."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from services.gateway.ports import Entry, Outbox, OutboxUnavailable
+from services.gateway.durability import Durability
+from services.gateway.ports import Entry, Outbox
 from services.gateway.records import AuditRecord, ReviewRequest
 from services.kernel.errors import AssayError, Reason
 
@@ -17,23 +19,26 @@ _log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Puts records into the outbox; a record is durable when `record` returns."""
+    """Keeps records; one is as durable as `durability` promises when `record` returns."""
 
-    def __init__(self, outbox: Outbox, encode: Encode, wake: Callable[[], None]) -> None:
-        """`wake` is called after each commit, for the relay to look."""
+    def __init__(self, outbox: Outbox, encode: Encode, durability: Durability) -> None:
         self._outbox = outbox
         self._encode = encode
-        self._wake = wake
+        self._durability = durability
         self._loop = asyncio.get_running_loop()
         self._entries: list[Entry] = []
-        self._waiters: list[asyncio.Future[bool]] = []
+        self._waiters: list[tuple[asyncio.Future[bool], int]] = []  # with the number of their records
+        self._departed = 0
         self._planned = False
         self.lost = 0
         """Records of callers that had gone away which could not be stored."""
 
     def require_room(self) -> None:
-        """Raises AUDIT_UNAVAILABLE when the outbox is full: no work is done for an answer that may not leave."""
-        if self._outbox.full:
+        """Raises AUDIT_UNAVAILABLE when the outbox is full or can't be written, whatever else would keep the record.
+
+        So no work is done for an answer that may not leave.
+        """
+        if self._outbox.refusing:
             raise AssayError(Reason.AUDIT_UNAVAILABLE, part="outbox")
 
     async def record(self, records: Sequence[tuple[AuditRecord, ReviewRequest | None]]) -> None:
@@ -47,7 +52,7 @@ class Recorder:
         stored = self._loop.create_future()
         for record, review in records:
             self._entries += self._encode(record, review)
-        self._waiters.append(stored)
+        self._waiters.append((stored, len(records)))
         self._plan()
         if not await stored:
             raise AssayError(Reason.AUDIT_UNAVAILABLE, part="outbox")
@@ -56,28 +61,32 @@ class Recorder:
         """Stores records of calls whose callers went away: nobody waits."""
         for record in records:
             self._entries += self._encode(record, None)
+        self._departed += len(records)
         self._plan()
 
     def flush(self) -> None:
-        """Commits now what is waiting."""
+        """Begins now to keep what is waiting."""
         self._planned = False
         entries, self._entries = self._entries, []
         waiters, self._waiters = self._waiters, []
-        if not entries:
-            return
-        try:
-            self._outbox.append(entries)
-            stored = True
-        except OutboxUnavailable as error:
-            _log.error("the outbox refused events", extra={"events": len(entries), "fault": str(error)})
-            stored = False
-            if not waiters:
-                self.lost += len(entries)
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(stored)
-        if stored:
-            self._wake()
+        departed, self._departed = self._departed, 0
+        if entries:
+            self._durability.keep(entries, partial(self._tell, waiters, departed))
+
+    async def close(self) -> None:
+        """Keeps what is waiting and returns when that is done."""
+        self.flush()
+        await self._durability.close()
+
+    def _tell(self, waiters: Sequence[tuple[asyncio.Future[bool], int]], departed: int, kept: bool) -> None:
+        for waiter, records in waiters:
+            if waiter.done():  # cancelled: the caller left while its record was being kept
+                departed += records
+            else:
+                waiter.set_result(kept)
+        if departed and not kept:
+            self.lost += departed
+            _log.error("records of departed callers are lost", extra={"records": departed})
 
     def _plan(self) -> None:
         if not self._planned:

@@ -41,12 +41,18 @@ class Relay:
         self._publisher = publisher
         self._pace = pace or RelayPace()
         self._arrived = asyncio.Event()
+        self._confirmed = 0  # the position up to which the log has confirmed, where the outbox still holds it
         self._failures = 0
         self.delivered = 0
         """Events that the log has confirmed."""
         self.failed_attempts = 0
         self.oldest_ns: int | None = None
         """Unix time of the oldest event that waits, as of the last round; None when none does."""
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last round failed."""
+        return self._failures > 0
 
     def wake(self) -> None:
         """Says that something may have come."""
@@ -80,6 +86,9 @@ class Relay:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads replicas, guards nothing
 
     async def _round(self) -> None:
+        if self._confirmed:
+            # A full disk, perhaps, did not let the outbox forget them. They need not be published a second time.
+            self._discard(self._confirmed)
         stored = self._outbox.head(self._pace.batch)
         if not stored:
             self.oldest_ns = None
@@ -89,10 +98,15 @@ class Relay:
         # know an event by its key.
         for topic, events in _by_topic(stored).items():
             await self._publisher.publish(topic, events)
-        self._outbox.discard(stored[-1].position)
         self.delivered += len(stored)
+        self._confirmed = stored[-1].position
+        self._discard(self._confirmed)
         if self._outbox.depth == 0:
             self.oldest_ns = None
+
+    def _discard(self, through: int) -> None:
+        self._outbox.discard(through)
+        self._confirmed = 0
 
 
 def _by_topic(stored: Iterable[Stored]) -> dict[str, list[Event]]:

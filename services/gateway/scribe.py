@@ -8,9 +8,9 @@ import time
 from services.gateway.answers import Classification
 from services.gateway.decision import ConfidenceThreshold
 from services.gateway.masking import Masker
-from services.gateway.pseudonyms import Pseudonyms
 from services.gateway.records import AuditRecord, ReviewRequest
 from services.gateway.requests import Call, Query
+from services.gateway.tenants import Tenant, Tenants
 from services.kernel.errors import AssayError, Reason
 from services.kernel.identifiers import uuid7
 
@@ -24,11 +24,10 @@ _SUBJECT_HEX_DIGITS = 32
 
 
 class Scribe:
-    """Makes records; writes nothing anywhere."""
+    """Makes records, each under its tenant's keys; writes nothing anywhere."""
 
-    def __init__(self, pseudonyms: Pseudonyms, masker: Masker, threshold: ConfidenceThreshold) -> None:
-        self._pseudonyms = pseudonyms
-        self._masker = masker
+    def __init__(self, tenants: Tenants, threshold: ConfidenceThreshold) -> None:
+        self._tenants = tenants
         self._threshold = threshold
 
     def text(
@@ -38,20 +37,22 @@ class Scribe:
 
         `encoded` is the text as UTF-8.
         """
+        tenant = self._tenants.of(call.tenant)
+        masker = tenant.masker
         too_large = isinstance(result, AssayError) and result.reason is Reason.TEXT_TOO_LARGE
-        masked = "" if too_large else self._masker.mask(query.text).text
+        masked = "" if too_large else masker.mask(query.text).text
         record = AuditRecord(
             audit_id=audit_id,
             time_ns=time.time_ns(),
-            request_id=self._masked_id(query.request_id) or audit_id,
+            request_id=_masked_id(masker, query.request_id) or audit_id,
             tenant=call.tenant,
-            caller=self._masked(call.caller),
-            subject=self._subject(call),
+            caller=_masked(masker, call.caller),
+            subject=_subject(tenant, call),
             method=call.method,
             model=query.model,
             model_version=query.model_version,
             industry=query.industry,
-            text_hmac=self._pseudonyms.of_text(encoded) if encoded else b"",
+            text_hmac=tenant.pseudonyms.of_text(encoded) if encoded else b"",
             masked_text=masked,
             text_characters=len(query.text),
             text_bytes=len(encoded),
@@ -59,10 +60,10 @@ class Scribe:
             latency=time.monotonic() - call.started,
         )
         if isinstance(result, AssayError):
-            record.model = self._masked(record.model)
-            record.model_version = self._masked(record.model_version)
-            record.industry = self._masked(record.industry)
-            record.error = self._masked_error(result)
+            record.model = _masked(masker, record.model)
+            record.model_version = _masked(masker, record.model_version)
+            record.industry = _masked(masker, record.industry)
+            record.error = _masked_error(masker, result)
             return record, None
         record.model = result.model
         record.model_version = result.model_version
@@ -93,15 +94,17 @@ class Scribe:
         self, call: Call, error: AssayError | None, message_bytes: int, *, time_ns: int, latency: float
     ) -> AuditRecord:
         """Returns the record of a call that ended at a Unix time (nanoseconds) after so many seconds."""
+        tenant = self._tenants.of(call.tenant)
+        masker = tenant.masker
         audit_id = uuid7()
         return AuditRecord(
             audit_id=audit_id,
             time_ns=time_ns,
             request_id=audit_id,
             tenant=call.tenant,
-            caller=self._masked(call.caller),
-            subject=self._subject(call),
-            method=self._masked(call.method),
+            caller=_masked(masker, call.caller),
+            subject=_subject(tenant, call),
+            method=_masked(masker, call.method),
             model="",
             model_version="",
             industry="",
@@ -111,19 +114,23 @@ class Scribe:
             text_bytes=message_bytes,
             tokens=0,
             latency=latency,
-            error=None if error is None else self._masked_error(error),
+            error=None if error is None else _masked_error(masker, error),
         )
 
-    def _subject(self, call: Call) -> str:
-        if not call.subject:
-            return ""
-        return self._pseudonyms.of_text(f"subject\0{call.subject}".encode()).hex()[:_SUBJECT_HEX_DIGITS]
 
-    def _masked_id(self, request_id: str) -> str:
-        return request_id if _UUID.fullmatch(request_id) else self._masked(request_id)
+def _subject(tenant: Tenant, call: Call) -> str:
+    if not call.subject:
+        return ""
+    return tenant.pseudonyms.of_text(f"subject\0{call.subject}".encode()).hex()[:_SUBJECT_HEX_DIGITS]
 
-    def _masked_error(self, error: AssayError) -> AssayError:
-        return AssayError(error.reason, **{key: self._masked(value) for key, value in error.metadata.items()})
 
-    def _masked(self, value: str) -> str:
-        return self._masker.mask(value[:_KEPT]).text if value else value
+def _masked_id(masker: Masker, request_id: str) -> str:
+    return request_id if _UUID.fullmatch(request_id) else _masked(masker, request_id)
+
+
+def _masked_error(masker: Masker, error: AssayError) -> AssayError:
+    return AssayError(error.reason, **{key: _masked(masker, value) for key, value in error.metadata.items()})
+
+
+def _masked(masker: Masker, value: str) -> str:
+    return masker.mask(value[:_KEPT]).text if value else value

@@ -117,7 +117,7 @@ class AIServicer(ai_pb2_grpc.AIServiceServicer):
         return replace(call, started=time.monotonic(), deadline=self._deadline(context))
 
     def _deadline(self, context: Any) -> float:
-        remaining = context.time_remaining()
+        remaining: float | None = context.time_remaining()
         if remaining is None:
             return self._loop.time() + self._default_deadline
         if remaining <= _TICK_SECONDS:

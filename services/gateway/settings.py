@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.gateway.durability import BROKER, FSYNC, PROCESS
 from services.kernel.eventlog import connections
 
+_DURABILITIES = (PROCESS, FSYNC, BROKER)
 _HOSTS = ("auto", "envoy", "aio")
 
 
@@ -25,6 +27,9 @@ class Settings:
 
     pseudonym_key_file: Path
     """At least 32 random bytes, readable by the owner alone."""
+
+    tenants_file: Path | None = None
+    """What is different for some tenants (tenants.py); none: nothing is."""
 
     listen: str = "127.0.0.1:8080"
     """The public address: gRPC, gRPC-Web, REST and the docs."""
@@ -64,6 +69,16 @@ class Settings:
     max_waiting_texts: int = 4096
     outbox_max_events: int = 1_000_000
     outbox_max_bytes: int = 1 << 30
+    outbox_min_free_bytes: int = 64 << 20
+    """Of the outbox's disk; with less the gateway refuses calls."""
+
+    audit_durability: str = PROCESS
+    """What a record survives once its answer has left: "process" (kill -9), "fsync" (a power cut) or "broker" (the loss
+    of this machine; while the event log is away, a power cut)."""
+
+    broker_timeout_seconds: float = 1.0
+    """How long the event log may take to confirm a record before the outbox takes it."""
+
     log_level: str = "info"
 
     @property
@@ -75,6 +90,11 @@ class Settings:
         connections.require_known(self.event_log)
         if self.host not in _HOSTS:
             raise ValueError(f"ASSAY_HOST is {self.host!r}; it must be one of {', '.join(_HOSTS)}")
+        if self.audit_durability not in _DURABILITIES:
+            known = ", ".join(_DURABILITIES)
+            raise ValueError(f"ASSAY_AUDIT_DURABILITY is {self.audit_durability!r}; it must be one of {known}")
+        if self.outbox_min_free_bytes < 0:
+            raise ValueError(f"ASSAY_OUTBOX_MIN_FREE_BYTES is {self.outbox_min_free_bytes}; it must be 0 or above")
         if not 0.0 <= self.confidence_threshold <= 1.0:
             raise ValueError(f"ASSAY_CONFIDENCE_THRESHOLD is {self.confidence_threshold}; it must be 0 to 1")
         for name in (
@@ -88,6 +108,7 @@ class Settings:
             "max_waiting_texts",
             "outbox_max_events",
             "outbox_max_bytes",
+            "broker_timeout_seconds",
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"ASSAY_{name.upper()} is {getattr(self, name)}; it must be above 0")

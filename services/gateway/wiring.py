@@ -18,12 +18,11 @@ from services.gateway.adapters.outbox_sqlite import SqliteOutbox
 from services.gateway.batching import BatchingLimits, MicroBatcher
 from services.gateway.convert import record_encoder
 from services.gateway.decision import ConfidenceThreshold
+from services.gateway.durability import assure
 from services.gateway.edge import AI, edge, proxied
 from services.gateway.governance import GovernedClassifier
-from services.gateway.masking import Masker
 from services.gateway.metrics import BatchSizes, GatewayMetrics
 from services.gateway.ports import Outbox
-from services.gateway.pseudonyms import Pseudonyms
 from services.gateway.recording import Recorder
 from services.gateway.rejections import RejectionTail
 from services.gateway.relay import Relay
@@ -31,8 +30,9 @@ from services.gateway.scribe import Scribe
 from services.gateway.servicer import AIServicer
 from services.gateway.settings import Settings
 from services.gateway.streaming import StreamLimits
+from services.gateway.tenants import Tenants
 from services.gateway.validation import Limits
-from services.kernel.application import Application, Build
+from services.kernel.application import Application, Build, Task
 from services.kernel.eventlog import connections
 from services.kernel.eventlog.port import Publisher
 
@@ -48,11 +48,14 @@ def build(settings: Settings, publisher: Publisher | None = None) -> Build:
 @asynccontextmanager
 async def _application(settings: Settings, given: Publisher | None) -> AsyncIterator[Application]:
     async with AsyncExitStack() as closing:
-        pseudonyms = Pseudonyms.from_file(settings.pseudonym_key_file)
-        scribe = Scribe(pseudonyms, Masker(pseudonyms), ConfidenceThreshold(settings.confidence_threshold))
+        tenants = Tenants.from_files(settings.pseudonym_key_file, settings.tenants_file)
+        scribe = Scribe(tenants, ConfidenceThreshold(settings.confidence_threshold))
         settings.data.mkdir(parents=True, exist_ok=True)
         outbox = SqliteOutbox(
-            settings.outbox_file, max_events=settings.outbox_max_events, max_bytes=settings.outbox_max_bytes
+            settings.outbox_file,
+            max_events=settings.outbox_max_events,
+            max_bytes=settings.outbox_max_bytes,
+            min_free_bytes=settings.outbox_min_free_bytes,
         )
         closing.callback(outbox.close)
         publisher = given or connections.publisher(settings.event_log)
@@ -60,8 +63,9 @@ async def _application(settings: Settings, given: Publisher | None) -> AsyncIter
         relay = Relay(outbox, publisher)
         closing.push_async_callback(_drain, relay)
         encode = record_encoder(f"{socket.gethostname()}/{os.getpid()}")
-        recorder = Recorder(outbox, encode, relay.wake)
-        closing.callback(recorder.flush)
+        assured = assure(settings.audit_durability, outbox, relay.wake, publisher, settings.broker_timeout_seconds)
+        recorder = Recorder(outbox, encode, assured.durability)
+        closing.push_async_callback(recorder.close)
         classifier = GrpcClassifier(settings.classifier_addresses)
         closing.push_async_callback(classifier.close)
         sizes = BatchSizes()
@@ -81,7 +85,7 @@ async def _application(settings: Settings, given: Publisher | None) -> AsyncIter
                 neighbour = GrpcHealth(part, address)
                 closing.push_async_callback(neighbour.close)
                 neighbours[part] = neighbour.ping
-        metrics = GatewayMetrics(sizes, batcher, outbox, relay, recorder, governed)
+        metrics = GatewayMetrics(sizes, batcher, outbox, relay, recorder, governed, assured)
         REGISTRY.register(metrics)
         closing.callback(REGISTRY.unregister, metrics)
         servicer = AIServicer(
@@ -90,13 +94,16 @@ async def _application(settings: Settings, given: Publisher | None) -> AsyncIter
             settings.default_deadline_seconds,
             settings.longest_deadline_seconds,
         )
+        tasks: dict[str, Task] = {"relay": relay.run, "outbox": partial(_tend, outbox), "rejections": rejections.run}
+        if assured.synced is not None:
+            tasks["durability"] = assured.synced.watch
         yield Application(
             name="gateway",
             registrations=[partial(ai_pb2_grpc.add_AIServiceServicer_to_server, servicer)],
             service_names=[AI],
             checks={"classifier": classifier.ping, "outbox": partial(_check_outbox, outbox)},
             soft_checks={"eventlog": publisher.ping, **neighbours},
-            tasks={"relay": relay.run, "outbox": partial(_tend, outbox), "rejections": rejections.run},
+            tasks=tasks,
             proxied_names=list(proxied(settings)),
             refused=servicer.refused,
         )

@@ -37,6 +37,7 @@ _READERS: Mapping[Any, tuple[str, Any]] = {
     float: ("a number", float),
     bool: ("true or false", _boolean),
     Path: ("a path", Path),
+    Path | None: ("a path", Path),
     tuple[str, ...]: ("a comma-separated list", _addresses),
 }
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 from pathlib import Path
 
 import grpc
@@ -14,6 +12,7 @@ from assay.classifier.v1 import classifier_pb2
 from google.rpc import error_details_pb2
 from prometheus_client import REGISTRY
 
+from services.gateway.tenants import Tenants
 from services.kernel.eventlog.port import AUDIT_TOPIC, REVIEW_TOPIC
 from tests.integration.gateway.conftest import Gateway, running_gateway
 
@@ -33,7 +32,8 @@ async def test_an_answer_has_exactly_one_record_that_tells_all_but_the_text(gate
     assert event.event_id == answer.audit_id
     assert (event.caller, event.method, event.request_id) == ("teller-7", METHOD, "r-1")
     assert (event.model, event.model_version, event.industry) == ("banking", "v1.0.0", "finance")
-    assert event.input.text_hmac == hmac.digest(bytes(range(32)), text.encode(), hashlib.sha256)
+    pseudonyms = Tenants(bytes(range(32))).of("default").pseudonyms
+    assert event.input.text_hmac == pseudonyms.of_text(text.encode())
     assert event.input.bytes == len(text)
     assert event.input.tokens == 5
     assert event.answer.label == answer.label

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from services.gateway.durability import Written
 from services.gateway.ports import Entry
 from services.gateway.recording import Recorder
 from services.gateway.records import AuditRecord, ReviewRequest
@@ -26,7 +27,7 @@ def keys(outbox: MemoryOutbox) -> list[str]:
 
 async def test_what_is_ready_in_one_turn_is_one_commit() -> None:
     outbox, woken = MemoryOutbox(), []
-    recorder = Recorder(outbox, encode, lambda: woken.append(1))
+    recorder = Recorder(outbox, encode, Written(outbox, lambda: woken.append(1)))
     await asyncio.gather(*(recorder.record([(record(str(number)), None)]) for number in range(20)))
     assert outbox.commits == [20]
     assert keys(outbox) == [str(number) for number in range(20)]
@@ -35,7 +36,7 @@ async def test_what_is_ready_in_one_turn_is_one_commit() -> None:
 
 async def test_nothing_returns_before_the_commit() -> None:
     outbox = MemoryOutbox()
-    recorder = Recorder(outbox, encode, lambda: None)
+    recorder = Recorder(outbox, encode, Written(outbox, lambda: None))
     task = asyncio.create_task(recorder.record([(record("a"), None)]))
     while not task.done():
         assert not outbox.commits
@@ -48,7 +49,7 @@ async def test_nothing_returns_before_the_commit() -> None:
 
 async def test_a_broken_outbox_refuses_all_of_the_turn_and_works_again_afterwards() -> None:
     outbox = MemoryOutbox()
-    recorder = Recorder(outbox, encode, lambda: None)
+    recorder = Recorder(outbox, encode, Written(outbox, lambda: None))
     outbox.broken = True
     results = await asyncio.gather(
         *(recorder.record([(record(str(number)), None)]) for number in range(3)), return_exceptions=True
@@ -61,7 +62,7 @@ async def test_a_broken_outbox_refuses_all_of_the_turn_and_works_again_afterward
 
 async def test_a_full_outbox_refuses_before_the_work() -> None:
     outbox = MemoryOutbox(max_events=1)
-    recorder = Recorder(outbox, encode, lambda: None)
+    recorder = Recorder(outbox, encode, Written(outbox, lambda: None))
     recorder.require_room()
     await recorder.record([(record("a"), None)])
     with pytest.raises(AssayError) as refused:
@@ -71,7 +72,7 @@ async def test_a_full_outbox_refuses_before_the_work() -> None:
 
 async def test_a_caller_that_leaves_meanwhile_takes_nobody_elses_record_along() -> None:
     outbox = MemoryOutbox()
-    recorder = Recorder(outbox, encode, lambda: None)
+    recorder = Recorder(outbox, encode, Written(outbox, lambda: None))
     tasks = [asyncio.create_task(recorder.record([(record(name), None)])) for name in "abc"]
     await asyncio.sleep(0)
     tasks[1].cancel()
@@ -81,7 +82,7 @@ async def test_a_caller_that_leaves_meanwhile_takes_nobody_elses_record_along() 
 
 async def test_records_of_departed_callers_are_stored_without_waiting() -> None:
     outbox = MemoryOutbox()
-    recorder = Recorder(outbox, encode, lambda: None)
+    recorder = Recorder(outbox, encode, Written(outbox, lambda: None))
     recorder.record_departed([record("gone")])
     recorder.flush()
     assert keys(outbox) == ["gone"]

@@ -7,17 +7,14 @@ from pathlib import Path
 import pytest
 
 from services.gateway.decision import ConfidenceThreshold
-from services.gateway.masking import Masker
 from services.gateway.ports import Entry, OutboxUnavailable
-from services.gateway.pseudonyms import Pseudonyms
 from services.gateway.records import AuditRecord
 from services.gateway.rejections import RejectionTail, parse
 from services.gateway.scribe import Scribe
+from services.gateway.tenants import Tenants
 from services.kernel.errors import CATALOGUE, Reason
 from services.kernel.eventlog.port import Event
 from tests.fixtures.gateway.outbox import MemoryOutbox
-
-PSEUDONYMS = Pseudonyms(bytes(32))
 
 
 def line(**changes: object) -> bytes:
@@ -49,7 +46,7 @@ class Bench:
         self.woken = 0
 
     def tail(self) -> RejectionTail:
-        scribe = Scribe(PSEUDONYMS, Masker(PSEUDONYMS), ConfidenceThreshold(0.7))
+        scribe = Scribe(Tenants(bytes(32)), ConfidenceThreshold(0.7))
         return RejectionTail(self.path, self.outbox, scribe, self._encode, self._wake)
 
     def _encode(self, record: AuditRecord, review: None) -> list[Entry]:

@@ -166,8 +166,8 @@ class AuditInput(_message.Message):
     MASKED_TEXT_FIELD_NUMBER: _builtins.int
     CHARACTERS_FIELD_NUMBER: _builtins.int
     text_hmac: _builtins.bytes
-    """HMAC-SHA-256 of the text's UTF-8 bytes under the deployment's pseudonym key: equal texts give equal values, and nobody without
-    the key can try texts. 32 bytes; empty when there was no text.
+    """HMAC-SHA-256 of the text's UTF-8 bytes under the tenant's pseudonym key: equal texts of a tenant give equal values, and nobody
+    without the key can try texts. 32 bytes; empty when there was no text.
     """
     bytes: _builtins.int
     """The text's length in bytes of UTF-8."""
