@@ -237,8 +237,10 @@ async def test_an_unknown_method_over_grpc(gateway: GatewayProcess) -> None:
 
 
 async def test_a_deadline_that_is_past_on_arrival(gateway: GatewayProcess, host: str) -> None:
-    # Now and then grpc.aio itself ends such a call before any code of ours runs (docs/hosting.md): no record then.
+    # grpc.aio counts in whole milliseconds, so an answer within the first is in time. Now and then it ends such a call
+    # itself before any code of ours runs (docs/hosting.md): no record then.
     attempts = 1 if host == "envoy" else 20
+    answered = 0
     message = ai_pb2.TextRequest(text="too late").SerializeToString()
     headers = {
         "content-type": "application/grpc",
@@ -254,13 +256,16 @@ async def test_a_deadline_that_is_past_on_arrival(gateway: GatewayProcess, host:
                 headers=headers,
             )
             # In a response without a message the trailers are the headers; otherwise this client does not show them.
-            assert response.headers.get("grpc-status", "4") == "4"
-            assert response.content == b""
+            answered += bool(response.content)
+            assert response.content or response.headers.get("grpc-status", "4") == "4"
     if host == "envoy":
+        assert not answered
         events = await records(gateway, "too late")
     else:
         events = await some_records(gateway, "too late", attempts)
-    assert all(event.error.reason == Reason.DEADLINE_EXCEEDED for event in events)
+    refused = [event for event in events if event.HasField("error")]
+    assert all(event.error.reason == Reason.DEADLINE_EXCEEDED for event in refused)
+    assert len(events) - len(refused) >= answered
 
 
 async def test_a_stream_at_the_public_port(gateway: GatewayProcess, stub: Any) -> None:
