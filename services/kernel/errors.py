@@ -43,6 +43,9 @@ class Reason(IntEnum):
     INTERNAL = 23
     PROOF_PENDING = 24
     LOG_DAMAGED = 25
+    HOLD_IN_FORCE = 26
+    HOLD_UNKNOWN = 27
+    ARCHIVE_MISSING = 28
 
 
 class Code(IntEnum):
@@ -54,6 +57,7 @@ class Code(IntEnum):
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
     RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
     UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
@@ -207,6 +211,19 @@ CATALOGUE: Mapping[Reason, Spec] = {
         Code.DATA_LOSS,
         "the audit log is damaged at {place}; assay audit verify says more",
         "审计日志在 {place} 处损坏；详情请运行 assay audit verify",
+    ),
+    Reason.HOLD_IN_FORCE: Spec(
+        Code.FAILED_PRECONDITION,
+        "the legal hold {hold_id} covers it; release the hold first",
+        "法律保全 {hold_id} 仍在生效；请先解除",
+    ),
+    Reason.HOLD_UNKNOWN: Spec(
+        Code.NOT_FOUND, "no legal hold in force has the {field} {value}", "没有 {field} 为 {value} 的生效中的法律保全"
+    ),
+    Reason.ARCHIVE_MISSING: Spec(
+        Code.FAILED_PRECONDITION,
+        "the audit service has no archive; set {setting}",
+        "审计服务未配置归档存储；请设置 {setting}",
     ),
     Reason.INTERNAL: Spec(Code.INTERNAL, "something went wrong on our side", "服务内部出现问题"),
 }

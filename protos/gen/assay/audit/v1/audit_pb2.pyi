@@ -999,16 +999,22 @@ class ExpireEventsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     OPERATOR_FIELD_NUMBER: _builtins.int
+    TRUST_CLOCK_FIELD_NUMBER: _builtins.int
     operator: _builtins.str
     """Who does it. Required."""
+    trust_clock: _builtins.bool
+    """The clock was looked at and is right: time that passed unseen, while the service was down, counts from now on. Default: time
+    that the service did not see pass keeps contents that much longer, because a clock that is wrong by years must remove nothing.
+    """
     def __init__(
         self,
         *,
         operator: _builtins.str = ...,
+        trust_clock: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator", "trust_clock", b"trust_clock"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1021,16 +1027,22 @@ class ExpireEventsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
+    DOUBTED_FIELD_NUMBER: _builtins.int
     events: _builtins.int
     """How many contents."""
+    @_builtins.property
+    def doubted(self) -> _duration_pb2.Duration:
+        """How much time the clock says has passed that the service did not see pass. Contents are kept that much longer."""
+
     def __init__(
         self,
         *,
         events: _builtins.int = ...,
+        doubted: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["doubted", b"doubted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["doubted", b"doubted", "events", b"events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1076,7 +1088,7 @@ class ArchiveEventsResponse(_message.Message):
     """How many contents."""
     @_builtins.property
     def objects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The objects' names, one for each month."""
+        """The objects' names: one for each month, or several for a large one."""
 
     def __init__(
         self,

@@ -128,6 +128,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """What is stored of the audit log is not what was stored; `assay audit verify` says more. DATA_LOSS.
     {"place": "entry 17"}
     """
+    ERROR_REASON_HOLD_IN_FORCE: _ErrorReason.ValueType  # 26
+    """A legal hold covers what was to be erased. FAILED_PRECONDITION.
+    {"hold_id": "0197..."}
+    """
+    ERROR_REASON_HOLD_UNKNOWN: _ErrorReason.ValueType  # 27
+    """No legal hold in force has this id. NOT_FOUND.
+    {"field": "hold_id", "value": "0197..."}
+    """
+    ERROR_REASON_ARCHIVE_MISSING: _ErrorReason.ValueType  # 28
+    """The audit service has no archive to move contents to. FAILED_PRECONDITION.
+    {"setting": "ASSAY_ARCHIVE"}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. The reason stands, without its prefix, in the `reason` field of the one google.rpc.ErrorInfo
@@ -236,6 +248,18 @@ ERROR_REASON_PROOF_PENDING: ErrorReason.ValueType  # 24
 ERROR_REASON_LOG_DAMAGED: ErrorReason.ValueType  # 25
 """What is stored of the audit log is not what was stored; `assay audit verify` says more. DATA_LOSS.
 {"place": "entry 17"}
+"""
+ERROR_REASON_HOLD_IN_FORCE: ErrorReason.ValueType  # 26
+"""A legal hold covers what was to be erased. FAILED_PRECONDITION.
+{"hold_id": "0197..."}
+"""
+ERROR_REASON_HOLD_UNKNOWN: ErrorReason.ValueType  # 27
+"""No legal hold in force has this id. NOT_FOUND.
+{"field": "hold_id", "value": "0197..."}
+"""
+ERROR_REASON_ARCHIVE_MISSING: ErrorReason.ValueType  # 28
+"""The audit service has no archive to move contents to. FAILED_PRECONDITION.
+{"setting": "ASSAY_ARCHIVE"}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
