@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -116,4 +117,27 @@ def test_a_refused_bookmark_stays_where_it_was(make: Callable[[int], Outbox]) ->
 async def test_tending_changes_nothing_that_can_be_seen(outbox: Outbox) -> None:
     outbox.append(entries("a", "b"))
     await outbox.tend()
+    assert keys(outbox) == ["a", "b"]
+
+
+def test_it_knows_its_size(outbox: Outbox) -> None:
+    assert outbox.size == 0
+    outbox.append(entries("a", "bc"))
+    assert outbox.size == 9
+    outbox.discard(outbox.head(1)[0].position)
+    assert outbox.size == 6
+
+
+def test_a_full_one_is_refusing_too(make: Callable[[int], Outbox]) -> None:
+    outbox = make(1)
+    assert not outbox.refusing
+    outbox.append(entries("a"))
+    assert outbox.refusing
+
+
+async def test_it_is_synced_from_another_thread_between_commits(outbox: Outbox) -> None:
+    outbox.append(entries("a"))
+    syncing = asyncio.ensure_future(asyncio.to_thread(outbox.sync))
+    outbox.append(entries("b"))
+    await syncing
     assert keys(outbox) == ["a", "b"]

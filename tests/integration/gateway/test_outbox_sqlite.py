@@ -57,6 +57,109 @@ def test_what_was_taken_is_there_after_kill_9(tmp_path: Path) -> None:
     outbox.close()
 
 
+@pytest.mark.parametrize("tail", ["noise", "a frame without its end", "a frame of an older log"])
+def test_a_torn_tail_costs_nothing_that_was_taken(tmp_path: Path, tail: str) -> None:
+    path, log = tmp_path / "outbox.sqlite3", tmp_path / "outbox.sqlite3-wal"
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    taken = 0
+    while taken < 300:
+        taken = int(writer.stdout.readline())
+    writer.kill()
+    taken = max([taken, *(int(line) for line in writer.stdout.read().split())])
+    writer.wait()
+    whole = log.read_bytes()
+    torn = {
+        "noise": os.urandom(3000),
+        "a frame without its end": whole[-4120:-100],
+        "a frame of an older log": whole[32 : 32 + 4120],
+    }[tail]
+    log.write_bytes(whole + torn)
+    outbox = SqliteOutbox(path)
+    assert outbox.depth >= taken
+    outbox.append([entry("after")])
+    outbox.close()
+    outbox = SqliteOutbox(path)
+    stored = [item.entry.event.key for item in outbox.head(10_000_000)]
+    assert stored == [*map(str, range(len(stored) - 1)), "after"]
+    outbox.close()
+
+
+@pytest.mark.parametrize("loss", ["gone", "emptied"])
+def test_a_file_that_was_there_is_not_begun_anew_by_itself(tmp_path: Path, loss: str) -> None:
+    path = tmp_path / "outbox.sqlite3"
+    SqliteOutbox(path).close()
+    if loss == "gone":
+        path.unlink()
+    else:
+        os.truncate(path, 0)
+    with pytest.raises(OutboxUnavailable, match=r"gone or empty.*put it back, or remove outbox\.sqlite3\.lock"):
+        SqliteOutbox(path)
+    (tmp_path / "outbox.sqlite3.lock").unlink()
+    SqliteOutbox(path).close()
+
+
+def test_a_file_that_was_cut_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite3"
+    outbox = SqliteOutbox(path)
+    outbox.append([entry(str(number)) for number in range(1000)])
+    outbox.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(OutboxUnavailable, match=r"is damaged \(.*\) and may hold events that are nowhere else"):
+        SqliteOutbox(path)
+    assert path.read_bytes() == whole[: len(whole) // 2]
+
+
+def test_a_disk_with_too_little_room_refuses_before_it_is_full(tmp_path: Path) -> None:
+    outbox = SqliteOutbox(tmp_path / "outbox.sqlite3", min_free_bytes=1 << 60)
+    assert outbox.full
+    with pytest.raises(OutboxUnavailable, match=r"its disk has \d+ bytes free; \d+ must stay"):
+        outbox.append([entry("a")])
+    with pytest.raises(OutboxUnavailable, match="must stay"):
+        outbox.check()
+    outbox.close()
+
+
+async def test_room_that_comes_back_is_noticed_when_it_is_tended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = SqliteOutbox(tmp_path / "outbox.sqlite3", min_free_bytes=1000)
+    free = [999]
+    monkeypatch.setattr(outbox, "_free", lambda: free[0])
+    await outbox.tend()
+    assert outbox.refusing
+    free[0] = 1000
+    await outbox.tend()
+    assert not outbox.refusing
+    outbox.close()
+
+
+def test_after_a_failed_sync_nothing_is_taken_until_it_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "outbox.sqlite3"
+    outbox = SqliteOutbox(path)
+    outbox.append([entry("a")])
+
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", broken)
+        with pytest.raises(OutboxUnavailable, match="Input/output error"):
+            outbox.sync()
+    assert outbox.refusing
+    with pytest.raises(OutboxUnavailable, match="could not be synced"):
+        outbox.append([entry("b")])
+    outbox.close()
+    outbox = SqliteOutbox(path)
+    assert [item.entry.event.key for item in outbox.head(10)] == ["a"]
+    outbox.append([entry("b")])
+    outbox.sync()
+    outbox.close()
+
+
 def test_two_processes_can_not_hold_one_file(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite3"
     outbox = SqliteOutbox(path)
@@ -89,6 +192,7 @@ def test_a_full_disk_refuses_keeps_what_it_has_and_recovers(tmp_path: Path) -> N
             for number in range(10_000):
                 outbox.append([entry(str(number)), entry(f"{number}b")])
         held = outbox.depth
+        assert outbox.refusing
         with pytest.raises(OutboxUnavailable):
             outbox.check()
         assert [item.entry.event.key for item in outbox.head(1)] == ["kept"]
@@ -97,6 +201,7 @@ def test_a_full_disk_refuses_keeps_what_it_has_and_recovers(tmp_path: Path) -> N
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
     outbox.check()
+    assert not outbox.refusing
     outbox.append([entry("after")])
     assert outbox.depth == held + 1
     outbox.close()

@@ -90,3 +90,33 @@ async def test_records_of_departed_callers_are_stored_without_waiting() -> None:
     recorder.record_departed([record("lost")])
     recorder.flush()
     assert recorder.lost == 1
+
+
+async def test_a_caller_that_leaves_before_a_refusal_counts_as_lost() -> None:
+    outbox = MemoryOutbox()
+    recorder = Recorder(outbox, encode, Written(outbox, lambda: None))
+    outbox.broken = True
+    tasks = [asyncio.create_task(recorder.record([(record(name), None)])) for name in "ab"]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    recorder.record_departed([record("c"), record("d")])
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert recorder.lost == 3
+
+
+async def test_an_outbox_that_could_not_be_written_refuses_the_next_call_before_its_work() -> None:
+    outbox = MemoryOutbox()
+    recorder = Recorder(outbox, encode, Written(outbox, lambda: None))
+    outbox.broken = True
+    with pytest.raises(AssayError):
+        recorder.require_room()
+
+
+async def test_closing_keeps_what_waits() -> None:
+    outbox = MemoryOutbox()
+    recorder = Recorder(outbox, encode, Written(outbox, lambda: None))
+    task = asyncio.create_task(recorder.record([(record("a"), None)]))
+    await asyncio.sleep(0)
+    await recorder.close()
+    await task
+    assert keys(outbox) == ["a"]

@@ -118,3 +118,19 @@ async def test_an_outbox_that_can_not_be_read_is_tried_again() -> None:
     await until_empty(outbox)
     task.cancel()
     assert [key for _, key in log.confirmed] == ["a"]
+
+
+async def test_what_the_outbox_can_not_forget_is_not_published_again() -> None:
+    outbox, log = MemoryOutbox(), Log()
+    put(outbox, "a", "b")
+    relay = Relay(outbox, log, PACE)
+    outbox.keeps = True
+    await relay.drain()
+    await relay.drain()
+    assert outbox.depth == 2
+    put(outbox, "c")
+    outbox.keeps = False
+    await relay.drain()
+    assert outbox.depth == 0
+    assert [key for _, key in log.confirmed] == ["a", "b", "c"]
+    assert relay.delivered == 3

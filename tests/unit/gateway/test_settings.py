@@ -35,6 +35,9 @@ def test_what_is_missing_is_named(variable: str) -> None:
         ("ASSAY_MICRO_BATCH_TEXTS", "2000"),
         ("ASSAY_DEFAULT_DEADLINE_SECONDS", "-1"),
         ("ASSAY_OUTBOX_MAX_EVENTS", "many"),
+        ("ASSAY_OUTBOX_MIN_FREE_BYTES", "-1"),
+        ("ASSAY_AUDIT_DURABILITY", "eventual"),
+        ("ASSAY_BROKER_TIMEOUT_SECONDS", "0"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_it_must_be(variable: str, value: str) -> None:
