@@ -9,15 +9,21 @@ from typing import Any
 
 import grpc
 from assay.audit.v1 import audit_pb2, audit_pb2_grpc
+from google.rpc import error_details_pb2, status_pb2
 
 from cli.client import CALL_SECONDS, CallFailed
 from cli.failure import CommandFailed
 from services.audit.merkle.entries import to_entry
 from services.audit.merkle.notes import Checkpoint, KeyInvalid, NoteInvalid, Verifier, open_note, split_notes
 from services.audit.merkle.verification import EntriesBroken, Entry
+from services.kernel.errors import Reason
 
 PAGE_ENTRIES = 1000
 _OPTIONS = (("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", 256 << 20))
+
+
+class NoCheckpoint(CallFailed):
+    """The log has not signed anything yet."""
 
 
 class LiveLog:
@@ -40,6 +46,7 @@ class LiveLog:
         """Returns the newest checkpoint, a signed note that nobody checked yet.
 
         Raises:
+            NoCheckpoint
             EntriesBroken: the server says that its log is damaged.
         """
         note: str = self._ask(self._stub.GetCheckpoint, audit_pb2.GetCheckpointRequest()).checkpoint
@@ -92,12 +99,22 @@ class LiveLog:
             code, words = error.code(), error.details() or ""
             if code is grpc.StatusCode.DATA_LOSS:
                 raise EntriesBroken(words) from None
-            # A server that answers says why in the details; what the channel itself says helps nobody.
-            metadata: Any = error.trailing_metadata() or ()
-            answered = "grpc-status-details-bin" in dict(metadata)
-            if code is grpc.StatusCode.UNAVAILABLE and not answered:
+            reason = _reason(error)
+            if code is grpc.StatusCode.UNAVAILABLE and not reason:
                 words = f"nothing answers at {self.address}; is the mesh running? (assay status)"
-            raise CallFailed(code.name, words) from None
+            failure = NoCheckpoint if reason == Reason.PROOF_PENDING.name else CallFailed
+            raise failure(code.name, words, reason) from None
+
+
+def _reason(error: Any) -> str:
+    """Returns the catalogue's reason of a failed call; empty where it was not the service that failed it."""
+    info = error_details_pb2.ErrorInfo()
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                if detail.Is(info.DESCRIPTOR):
+                    detail.Unpack(info)
+    return str(info.reason)
 
 
 def public_key(given: str) -> Verifier:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,9 @@ from cli.terminal import console
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cli.audit_source import LiveLog
     from cli.witness_folder import WitnessFolder
-    from services.audit.merkle.notes import Checkpoint, Verifier
-    from services.audit.merkle.verification import Entry, LeafHashes, Verdict
+    from services.audit.merkle.notes import Verifier
+    from services.audit.merkle.verification import Verdict
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -64,8 +63,11 @@ def verify(
     assay audit verify audit.log --public-key audit.pub --checkpoint kept-in-january.note
     assay audit verify --address 10.0.0.7:8080 --witness /mnt/elsewhere/witness
     """
+    from cli.audit_examine import examine
     from cli.audit_source import LiveLog, read_checkpoints
     from cli.witness_folder import WitnessFolder
+    from services.audit.merkle.entries import read_content, read_entries
+    from services.audit.merkle.verification import verify as check
 
     kept = WitnessFolder(witness) if witness else None
     key = _key(public_key, kept, None if file or address else data)
@@ -74,21 +76,19 @@ def verify(
         trusted += kept.checkpoints
     apart = len(trusted)
     leaves = kept.leaf_hashes if kept else b""
-    with ExitStack() as closing:
-        entries: Callable[[int], Iterable[Entry]]
+    with _progress(hidden=json_) as (started, progress):
         if file:
             beside = file.with_name(f"{file.name}.checkpoint")
             if beside.exists():
                 trusted += read_checkpoints(beside, key)
-            entries = closing.enter_context(_export(file))
+            if not trusted:
+                raise CommandFailed(f"there is no {beside.name} beside {file}; give a checkpoint with --checkpoint")
+            started(max(checkpoint.size for checkpoint in trusted))
+            with file.open("rb") as content:
+                verdict = check(read_entries(content), trusted, read_content, leaves, progress)
         else:
-            log = closing.enter_context(LiveLog(address or running_mesh(data)["public"]))
-            trusted.append(_newest(log, key))
-            entries = log.entries
-        if not trusted:
-            raise CommandFailed(f"there is no {beside.name} beside {file}; give a checkpoint with --checkpoint")
-        size = max(checkpoint.size for checkpoint in trusted)
-        verdict = _verify(entries(size), trusted, leaves, size, hidden=json_)
+            with LiveLog(address or running_mesh(data)["public"]) as log:
+                verdict = examine(log, key, trusted, leaves, started, progress)
     report = _report(verdict, apart, len(leaves))
     if json_:
         click.echo(json.dumps(report, ensure_ascii=False))
@@ -114,28 +114,8 @@ def _key(given: str | None, kept: WitnessFolder | None, data: Path | None) -> Ve
 
 
 @contextmanager
-def _export(file: Path) -> Iterator[Callable[[int], Iterable[Entry]]]:
-    from services.audit.merkle.entries import read_entries
-
-    with file.open("rb") as content:
-        yield lambda size: read_entries(content)
-
-
-def _newest(log: LiveLog, key: Verifier) -> Checkpoint:
-    from services.audit.merkle.notes import NoteInvalid, open_note
-    from services.audit.merkle.verification import EntriesBroken
-
-    try:
-        return open_note(log.checkpoint(), [key])
-    except EntriesBroken as fault:
-        raise CommandFailed(str(fault)) from None
-    except NoteInvalid as fault:
-        raise CommandFailed(f"the checkpoint that {log.address} gives can't be trusted: {fault}") from None
-
-
-def _verify(
-    entries: Iterable[Entry], trusted: list[Checkpoint], leaves: LeafHashes, size: int, hidden: bool
-) -> Verdict:
+def _progress(hidden: bool) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """Shows a bar; yields what is to be called with the number of entries, and with how many are done."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -145,13 +125,10 @@ def _verify(
         TimeRemainingColumn,
     )
 
-    from services.audit.merkle.entries import read_content
-    from services.audit.merkle.verification import verify as check
-
     columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(stderr=True), transient=True, disable=hidden) as bar:
-        shown = bar.add_task("", total=size)
-        return check(entries, trusted, read_content, leaves, lambda done: bar.update(shown, completed=done))
+        shown = bar.add_task("", total=None)
+        yield lambda size: bar.update(shown, total=size), lambda done: bar.update(shown, completed=done)
 
 
 def _report(verdict: Verdict, apart: int, witnessed: int) -> dict[str, Any]:
@@ -169,7 +146,7 @@ def _report(verdict: Verdict, apart: int, witnessed: int) -> dict[str, Any]:
         "removed": {state.value: count for state, count in verdict.removed.items()},
         "first_bad": finding.start if finding and finding.exact else None,
         "first_bad_range": [finding.start, finding.end - 1] if finding else None,
-        "fault": str(finding) if finding else "",
+        "fault": str(finding) if finding else verdict.proof_fault,
     }
 
 

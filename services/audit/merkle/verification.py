@@ -124,12 +124,18 @@ class Verdict:
     removed: dict[State, int] = field(default_factory=dict)
     """How many contents are not there, by where they went."""
 
+    roots: dict[int, bytes] = field(default_factory=dict)
+    """The roots that were asked for, by size; as far as they were read."""
+
     finding: Finding | None = None
-    """What is wrong; None when nothing is."""
+    """What is wrong with an entry; None when nothing is."""
+
+    proof_fault: str = ""
+    """What is wrong with the log's own proofs although its entries are right; verify() sees none of them."""
 
     @property
     def ok(self) -> bool:
-        return self.finding is None
+        return self.finding is None and not self.proof_fault
 
 
 def verify(
@@ -138,6 +144,7 @@ def verify(
     read_content: ReadContent,
     witnessed: LeafHashes = b"",
     progress: Callable[[int], None] = lambda done: None,
+    roots_at: Iterable[int] = (),
 ) -> Verdict:
     """Reads a log from its first entry to its last, or to the first that is bad.
 
@@ -148,10 +155,11 @@ def verify(
         read_content: reads a record.
         witnessed: the log's leaf hashes as a witness kept them, from entry 0 on; as far as they go.
         progress: called now and then with the number of entries read.
+        roots_at: the sizes whose roots the verdict is to hold.
 
     Returns: the verdict, which names the first bad entry, or the narrowest range that holds it.
     """
-    return _Verification(checkpoints, read_content, witnessed, progress).run(iter(entries))
+    return _Verification(checkpoints, read_content, witnessed, progress, roots_at).run(iter(entries))
 
 
 class _Verification:
@@ -161,12 +169,13 @@ class _Verification:
         read_content: ReadContent,
         witnessed: LeafHashes,
         progress: Callable[[int], None],
+        roots_at: Iterable[int],
     ) -> None:
-        self._by_size: dict[int, list[Checkpoint]] = {}
+        self._largest = max((checkpoint.size for checkpoint in checkpoints), default=0)
+        self._by_size: dict[int, list[Checkpoint]] = {size: [] for size in roots_at if size <= self._largest}
         for checkpoint in checkpoints:
             self._by_size.setdefault(checkpoint.size, []).append(checkpoint)
         self._sizes = sorted(self._by_size, reverse=True)
-        self._largest = max(self._sizes, default=0)
         self._read_content = read_content
         self._witnessed = witnessed
         self._witnessed_size = len(witnessed) // HASH_BYTES
@@ -267,6 +276,9 @@ class _Verification:
         """Holds the tree as read so far against the checkpoints of its size."""
         verdict, root = self._verdict, self._frontier.root()
         size = self._sizes.pop()
+        verdict.roots[size] = root
+        if not self._by_size[size]:
+            return None
         differing = [checkpoint for checkpoint in self._by_size[size] if checkpoint.root != root]
         verdict.checkpoints += len(self._by_size[size]) - len(differing)
         if differing:

@@ -1,0 +1,79 @@
+"""Verifies the log of a server: its entries, and the proofs that it gives to those who do not read all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from cli.audit_source import LiveLog, NoCheckpoint
+from cli.failure import CommandFailed
+from services.audit.merkle.entries import read_content
+from services.audit.merkle.notes import Checkpoint, NoteInvalid, Verifier, open_note
+from services.audit.merkle.proofs import verify_consistency
+from services.audit.merkle.verification import EntriesBroken, LeafHashes, Verdict, verify
+
+_TILE_SPAN = 256 * 256
+"""Entries under a full tile of level 1."""
+
+
+def examine(
+    log: LiveLog,
+    key: Verifier,
+    trusted: Sequence[Checkpoint],
+    leaf_hashes: LeafHashes,
+    started: Callable[[int], None] = lambda size: None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Verdict:
+    """Verifies what a server holds against `trusted` and its own newest checkpoint, then tries its proofs.
+
+    Args:
+        log: the server.
+        key: the log's public key.
+        trusted: checkpoints from elsewhere, whose signatures were checked.
+        leaf_hashes: a witness's, empty without one.
+        started: called with the number of entries once that is known.
+        progress: called now and then with the number of entries read.
+
+    Raises:
+        CommandFailed: the server can't be asked, has nothing signed yet, or its checkpoint is not signed with the key.
+    """
+    try:
+        newest = open_note(log.checkpoint(), [key])
+    except NoCheckpoint:
+        if not trusted:
+            raise
+        newest = max(trusted, key=lambda checkpoint: checkpoint.size)
+    except (NoteInvalid, EntriesBroken) as fault:
+        raise CommandFailed(f"the checkpoint that {log.address} gives can't be trusted: {fault}") from None
+    checkpoints = [newest, *trusted]
+    size = max(checkpoint.size for checkpoint in checkpoints)
+    started(size)
+    probes = sorted(set(_probes(newest.size)))
+    verdict = verify(log.entries(size), checkpoints, read_content, leaf_hashes, progress, probes)
+    if verdict.ok:
+        verdict.proof_fault = _try_proofs(log, newest, {probe: verdict.roots[probe] for probe in probes})
+    return verdict
+
+
+def _probes(size: int) -> Iterator[int]:
+    """Yields the sizes from which proofs to `size` use, all together, every hash of the tree above the leaves.
+
+    A proof uses what is beside the way from one leaf to the root. So under each tile of level 1 it takes two leaves
+    that lie apart: each proof uses what the other has on its way.
+    """
+    for start in range(0, size, _TILE_SPAN):
+        yield start + 1
+        yield max(start + 1, min(start + _TILE_SPAN, size) - 1)
+
+
+def _try_proofs(log: LiveLog, newest: Checkpoint, roots: dict[int, bytes]) -> str:
+    for size, root in roots.items():
+        try:
+            proven = verify_consistency(size, newest.size, log.consistency(size, newest.size), root, newest.root)
+        except EntriesBroken as fault:
+            return f"every entry is as it was signed, but the log can't prove it: {fault}"
+        if not proven:
+            return (
+                f"every entry is as it was signed, but the log's proof from {size} to {newest.size} entries is wrong:"
+                " a hash above the leaves was changed"
+            )
+    return ""
