@@ -61,6 +61,11 @@ class Checkpointer:
         self.broken: TreeBroken | None = None
         """Why nothing is appended; None while all is well."""
 
+    @property
+    def late(self) -> bool:
+        """Whether the last attempt to make a checkpoint failed."""
+        return self._late_since is not None
+
     async def put(self, items: Sequence[Arrival]) -> Sequence[Stored]:
         """Stores items as EventStore.put does, once the stored tree was found to be the signed one.
 

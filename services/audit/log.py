@@ -44,6 +44,15 @@ class AuditLog:
                 Reason.FIELD_INVALID, field="end_time", value="before start_time", limit="at or after start_time"
             )
 
+        low, high = query.min_confidence, query.max_confidence
+        if low is not None and high is not None and high < low:
+            raise AssayError(
+                Reason.FIELD_INVALID,
+                field="max_confidence",
+                value="below min_confidence",
+                limit="at or above min_confidence",
+            )
+
         async def fetch(after: Position | None, limit: int) -> Sequence[LoggedEvent]:
             with _damage():
                 return await self.store.page(query, after, limit)

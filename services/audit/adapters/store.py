@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,6 +21,8 @@ from services.kernel.sql import Database, Transaction, Value, marks
 from services.kernel.stores import Refused, Stored
 
 Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
 
 _FOUND = "entries.idx, entries.event_id, entries.create_time, entries.record, keys.key_id, keys.wrapped"
 _WITH_KEYS = "LEFT JOIN person_keys AS keys ON keys.key_id = entries.key_id"
@@ -133,15 +136,21 @@ class SqlEventStore:
             bytes(person): (key_id, bytes(wrapped))
             for person, key_id, wrapped in transaction.execute(found, sorted(wanted))
         }
-        made = {person: self.vault.new_key() for person in wanted if person not in held}
+        keys: dict[tuple[str, str], Key] = {}
+        for person, kept in held.items():
+            try:
+                keys[wanted[person]] = self.vault.key(*kept)
+            except WrongKey:
+                # Nothing sealed with it will ever be read again, but no event of the person may wait for that.
+                _log.error("a person's key can't be opened; a new one is made", extra={"key_id": kept[0]})
+                aside = self.vault.person("", f"key {kept[0]}")
+                transaction.execute("UPDATE person_keys SET person = ? WHERE key_id = ?", (aside, kept[0]))
+        made = {person: self.vault.new_key() for person in wanted if wanted[person] not in keys}
         transaction.executemany(
             _ADD_KEY,
             [(key_id, wanted[person][0], person, wrapped, now) for person, (key_id, wrapped) in made.items()],
         )
-        try:
-            return {wanted[person]: self.vault.key(*kept) for person, kept in (held | made).items()}
-        except WrongKey:
-            raise TreeBroken("a person's key was changed; it can't be opened") from None
+        return keys | {wanted[person]: self.vault.key(*kept) for person, kept in made.items()}
 
     async def get(self, event_id: str) -> LoggedEvent | None:
         rows = await self.database.read(lambda transaction: transaction.execute(_GET, (event_id,)).fetchall())
