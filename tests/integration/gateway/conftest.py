@@ -20,6 +20,9 @@ from services.kernel.eventlog.memory import MemoryLog, MemoryPublisher
 from services.kernel.eventlog.port import AUDIT_TOPIC, REVIEW_TOPIC
 from services.kernel.hosting.aio import serve
 from tests.fixtures.gateway.classifier import ScriptedClassifier, classifier_server
+from tests.fixtures.valkey import valkey
+
+__all__ = ["valkey"]
 
 
 @dataclass

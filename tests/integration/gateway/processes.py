@@ -35,7 +35,7 @@ def can_embed() -> bool:
 class GatewayProcess:
     """One gateway over one folder; may be started, killed and started again."""
 
-    def __init__(self, folder: Path, host: str, classifier_port: int, event_log: str) -> None:
+    def __init__(self, folder: Path, host: str, classifier_port: int, event_log: str, **settings: str) -> None:
         self.folder = folder
         self.port = free_port()
         self.metrics_port = free_port()
@@ -47,8 +47,14 @@ class GatewayProcess:
             "ASSAY_EVENT_LOG": event_log,
             "ASSAY_DATA": str(folder / "gateway"),
             "ASSAY_PSEUDONYM_KEY_FILE": str(key_file(folder)),
+            **{f"ASSAY_{name}": value for name, value in settings.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "start it first"
+        return self._process.pid
 
     @property
     def log(self) -> str:
