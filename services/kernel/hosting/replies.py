@@ -12,6 +12,7 @@ from typing import Any
 
 from services.kernel.errors import AssayError, Reason
 from services.kernel.faults import Fault
+from services.kernel.hosting.alone import WRITTEN
 from services.kernel.hosting.rest import NOTED
 from services.kernel.status import DETAILS_KEY, to_json, to_status
 
@@ -66,7 +67,9 @@ def local_reply_config(max_request_bytes: int) -> Config:
 def access_log(path: Path) -> list[Config]:
     """Returns the log of calls that Envoy answered by itself with a failure: one JSON object a line.
 
-    Calls that reached an application are not in it: they have no response code details, or "via_upstream".
+    Calls that reached an application are not in it: they have no response code details, or "via_upstream". Those that a
+    script wrote into the same file before they were answered (alone.lua) are not written again; their lines have the
+    same form, but for `peer`, and "alone" for `details`.
 
     `time` (RFC 3339, UTC), `method` (HTTP), `path` (as sent, without query), `status` (HTTP), `grpc_status` (its name,
     null without), `details` (Envoy's response code details, without the transcoder's quotation), `flags` (Envoy's
@@ -113,10 +116,13 @@ def access_log(path: Path) -> list[Config]:
             },
         }
     }
+    # This filter heeds no `invert`, so it looks for the false that the script never sets.
+    unset = {"filter": NOTED, "path": [{"key": WRITTEN}], "value": {"bool_match": False}}
+    unwritten = {"metadata_filter": {"matcher": unset, "match_if_key_not_found": True}}
     return [
         {
             "name": "envoy.access_loggers.file",
-            "filter": {"and_filter": {"filters": [failed, by_envoy]}},
+            "filter": {"and_filter": {"filters": [failed, by_envoy, unwritten]}},
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
                 "path": str(path),

@@ -134,7 +134,7 @@ def script(descriptors: bytes, body: str | None, query: str | None) -> str:
         "root": body or "",
         "has_body": body is not None,
     }
-    head = "".join(f"local {name} = {_lua(value)}\n" for name, value in given.items())
+    head = "".join(f"local {name} = {as_lua(value)}\n" for name, value in given.items())
     return head + _SCRIPT.read_text()
 
 
@@ -209,9 +209,9 @@ def _in_both(english: str, chinese: str) -> dict[str, str]:
     return {"en": english, "zh": chinese}
 
 
-def _lua(value: Any) -> str:
-    """Writes a value of Python's as one of Lua's."""
+def as_lua(value: Any) -> str:
+    """Returns a value of Python's (dictionary, string, number or boolean) as Lua source."""
     if isinstance(value, dict):
-        return f"{{{', '.join(f'[{_lua(key)}] = {_lua(inner)}' for key, inner in value.items())}}}"
+        return f"{{{', '.join(f'[{as_lua(key)}] = {as_lua(inner)}' for key, inner in value.items())}}}"
     # JSON's escapes of quotes, backslashes and line ends are Lua's too.
     return json.dumps(value, ensure_ascii=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.kernel.hosting import rest, static
+from services.kernel.hosting import alone, rest, static
 from services.kernel.hosting.edge import Edge
 
 Config = dict[str, Any]
@@ -37,10 +37,11 @@ def route_config(edge: Edge, descriptors: bytes) -> Config:
     routes += [_with(route, elsewhere) for route in static.routes(edge.static)]
     # gRPC proper meets no filter that is not for it: a third of Envoy's work for a small call.
     routes.append(_with(_to(_plain_grpc(), otherwise), dict.fromkeys((CORS, GRPC_WEB, TRANSCODER), _OFF)))
+    written_down = alone.script(edge.access_log)
     for rule in rest.rules(descriptors, edge.services):
         matched = {"safe_regex": {"regex": rule.path}, "headers": [_header(":method", exact=rule.method)]}
         filters: Config = dict(elsewhere) if rule.service in edge.proxied else {}
-        source = {"inline_string": rest.script(descriptors, rule.body, rule.query)}
+        source = {"inline_string": written_down + rest.script(descriptors, rule.body, rule.query)}
         filters[LUA] = {"@type": f"{_TYPES}.lua.v3.LuaPerRoute", "source_code": source}
         routes.append(_with(_to(matched, otherwise), filters))
     routes.append(_to({"prefix": "/"}, otherwise))

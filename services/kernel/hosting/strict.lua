@@ -1,6 +1,6 @@
 -- Reads a JSON text (RFC 8259), building nothing, and fails at the first thing that the message's fields don't allow:
 -- proto3's JSON mapping, without what the transcoder behind it knows better (Google's own types). rest.py puts `faults`,
--- `words`, `shapes`, `root`, `parameters` and `has_body` before this text.
+-- `words`, `shapes`, `root`, `parameters` and `has_body` before this text, and alone.lua, with `remember`, before those.
 local MAX_DEPTH, MAX_NAME = 64, 64
 local find, byte, sub, gsub = string.find, string.byte, string.sub, string.gsub
 
@@ -284,6 +284,7 @@ local function refuse(handle, fault)
 end
 
 function envoy_on_request(handle)
+  remember(handle)
   local query = string.match(handle:headers():get(":path"), "%?([^#]*)")
   local body = has_body and handle:body()
   text, path, high = body and body:length() > 0 and body:getBytes(0, body:length()) or "", {}, nil

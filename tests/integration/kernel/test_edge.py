@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import resource
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +183,62 @@ def test_edge_log(served: Served, http: httpx.Client) -> None:
     assert line["request_id"]
     assert "canary" not in json.dumps(served.edge_log())
     assert all(line["status"] >= 400 for line in served.edge_log())
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b'{"text": ', 400), (b'{"text": "a", "nope": 1}', 400), (b"x" * 5_000_000, 413)]
+)
+def test_a_refusal_is_written_before_it_leaves(served: Served, http: httpx.Client, body: bytes, status: int) -> None:
+    names = {"x-assay-caller": f"first {status} {len(body)}", "x-assay-tenant": 'a"b'}
+    answer = http.post("/v1/probe/echo?q=canary", content=body, headers={**JSON, **names})
+    assert answer.status_code == status
+    (line,) = [line for line in served.edge_log() if line["caller"] == names["x-assay-caller"]]
+    assert (line["method"], line["path"], line["status"]) == ("POST", "/v1/probe/echo", status)
+    assert (line["tenant"], line["request_bytes"]) == ('a"b', len(body))
+    assert datetime.fromisoformat(line["time"]).timestamp() == pytest.approx(time.time(), abs=60)
+    assert (line["fault"] is None) == (status == 413)
+    # Envoy's own log, which comes later, does not repeat it: the line of a call that it alone logs comes without.
+    http.get("/v1/probe/items/a", headers={"x-long": "v" * 40_000})
+    end = time.monotonic() + 30
+    while not [line for line in served.edge_log() if line["status"] == 431]:
+        assert time.monotonic() < end, served.edge_log()
+        time.sleep(0.05)
+    assert len([line for line in served.edge_log() if line["caller"] == names["x-assay-caller"]]) == 1
+
+
+def test_a_refusal_that_cant_be_written_is_not_given(served: Served, http: httpx.Client) -> None:
+    refuse = partial(http.post, "/v1/probe/echo", content=b'{"text": ', headers=JSON)
+    assert refuse().status_code == 400
+    before = len((served.folder / "edge" / "edge.jsonl").read_bytes())
+    with nearly_full_disk(served, before + 50):
+        answers = [refuse(), refuse()]
+    for answer in answers:
+        assert (answer.status_code, info(answer)["reason"]) == (503, "AUDIT_UNAVAILABLE")
+    assert refuse().status_code == 400
+    written = (served.folder / "edge" / "edge.jsonl").read_bytes()[before:].splitlines()
+    # What was cut stands alone, and the next line is whole.
+    assert len(written) == 2
+    assert len(written[0]) == 50
+    assert json.loads(written[1])["status"] == 400
+    (served.folder / "edge" / "edge.jsonl").write_bytes(b"")
+
+
+@contextmanager
+def nearly_full_disk(served: Served, size: int) -> Iterator[None]:
+    """Lets the host and Envoy write no file beyond so many bytes."""
+    pids = [served.process.pid]
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            pids += [int(stat.parent.name)] if parent == served.process.pid else []
+    before = [resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in pids]
+    try:
+        for pid, (_, hard) in zip(pids, before, strict=True):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+        yield
+    finally:
+        for pid, limits in zip(pids, before, strict=True):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
 
 
 # Static files
