@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import CommitFailedError, IllegalGenerationError, RebalanceInProgressError
+from kafka.errors import CommitFailedError, IllegalGenerationError, KafkaTimeoutError, RebalanceInProgressError
 from kafka.structs import MemberState
 
 from services.kernel.eventlog import kafka_topics
@@ -38,8 +38,9 @@ _KEEP_SECONDS = 1.0  # between two signs of life while the caller works
 _JOIN_SECONDS = 60.0  # after that long outside the group the client starts afresh
 _TRIM_SECONDS = 60.0
 _CLOSE_SECONDS = 3.0
+_COMMIT_MILLISECONDS = 500  # an attempt; the library would go on asking in the middle of a rebalance, and never end it
 # The group may have moved on: what to do about each is to take part in the rebalance, and then to look what is left.
-_REBALANCED = (CommitFailedError, IllegalGenerationError, RebalanceInProgressError)
+_REBALANCED = (CommitFailedError, IllegalGenerationError, KafkaTimeoutError, RebalanceInProgressError)
 _MOST_ATTEMPTS = 10_000
 _Position = tuple[int, int]
 """Partition and offset."""
@@ -221,11 +222,8 @@ class KafkaSubscription:
         consumer = self._connected()
         self._polled_at = time.monotonic()
         self._hold(consumer.poll(timeout_ms=int(seconds * 1000), max_records=limit))
-        now = self._polled_at = time.monotonic()
-        if consumer.group_metadata().state == MemberState.STABLE:
-            self._stable_at = now
-        elif now - self._stable_at > _JOIN_SECONDS:
-            raise EventLogUnavailable(f"can't join the group {self._group}")
+        self._polled_at = time.monotonic()
+        self._look_after_membership(consumer)
 
     def _show_life(self) -> None:
         """Polls with every partition paused: takes part in rebalances and stays a member, without taking events."""
@@ -239,6 +237,19 @@ class KafkaSubscription:
             self._hold(consumer.poll(timeout_ms=200, max_records=1))
         finally:
             consumer.resume(*(paused & consumer.assignment()))
+        self._look_after_membership(consumer)
+
+    def _look_after_membership(self, consumer: KafkaConsumer) -> None:
+        now = time.monotonic()
+        state = consumer.group_metadata().state
+        if state == MemberState.STABLE:
+            self._stable_at = now
+        elif now - self._stable_at > _JOIN_SECONDS:
+            raise EventLogUnavailable(f"can't join the group {self._group}")
+        elif state == MemberState.REBALANCING and not consumer._coordinator.need_rejoin():
+            # Version 3.0.12 forgets a join that outlasts a poll when a change of the topics was what called for it:
+            # it sends no heartbeat, commits nothing and never tries again. This reminds it.
+            consumer._coordinator.request_rejoin()
 
     def _hold(self, fetched: Mapping[TopicPartition, Sequence[Any]]) -> None:
         with self._lock:
@@ -261,7 +272,7 @@ class KafkaSubscription:
                 return
             offsets = {TopicPartition(self._topic, n): OffsetAndMetadata(behind, "", -1) for n, behind in new.items()}
             try:
-                self._consumer.commit(offsets, timeout_ms=int(REPLY_SECONDS * 1000))
+                self._consumer.commit(offsets, timeout_ms=_COMMIT_MILLISECONDS)
             except _REBALANCED:
                 if time.monotonic() > deadline:
                     raise

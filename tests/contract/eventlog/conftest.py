@@ -92,7 +92,7 @@ class Streams:
 
 class Partitions:
     counts_deliveries = takes_from_the_living = False
-    shortest_claim_seconds = 2.0
+    shortest_claim_seconds = 3.0
 
     def __init__(self, server: KafkaServer) -> None:
         self.topic = f"topic.{uuid7()}"
