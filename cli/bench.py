@@ -15,6 +15,7 @@ BENCHES: Mapping[str, str] = {
     "durability": "benchmarks.durability",
     "host": "benchmarks.host",
     "path": "benchmarks.path",
+    "tamper": "benchmarks.tamper",
 }
 
 
@@ -23,9 +24,9 @@ BENCHES: Mapping[str, str] = {
 @click.option("--quick", is_flag=True, help="Fewer and shorter rounds: a look, not a measurement.")
 @click.option("--check", is_flag=True, help="Exit with 1 when a goal does not hold.")
 @click.option("--json", "only_json", is_flag=True, help="Print the JSON object alone.")
-@click.option("--trials", type=click.IntRange(min=1), help="How many trials; of durability.")
-@click.option("--seed", type=int, help="What the trials are drawn from; of durability.")
-@click.option("--trial", type=click.IntRange(min=0), help="Run this trial alone again; of durability.")
+@click.option("--trials", type=click.IntRange(min=1), help="How many trials; of durability and tamper.")
+@click.option("--seed", type=int, help="What the trials are drawn from; of durability and tamper.")
+@click.option("--trial", type=click.IntRange(min=0), help="Run this trial alone again; of durability and tamper.")
 def bench(name: str, quick: bool, check: bool, only_json: bool, **given: int | None) -> None:
     """Measure NAME; the last line printed is the result as JSON.
 
@@ -33,6 +34,7 @@ def bench(name: str, quick: bool, check: bool, only_json: bool, **given: int | N
     durability  whether every answer is in the audit log once, whatever is killed meanwhile
     host        requests/s inside Envoy over grpc.aio
     path        requests/s end to end over a bare loop
+    tamper      whether every change of an audit log is found and its place named
     """
     # Late, because a benchmark imports what it measures.
     from benchmarks.harness import show
