@@ -90,6 +90,26 @@ def _tables(partitioned: bool) -> Iterator[str]:
     yield f"INSERT INTO head VALUES (1, 0, {_EVER}, {_EVER}, NULL)"  # noqa: S608
 
 
-SQLITE: tuple[Migration, ...] = (tuple(_tables(partitioned=False)),)
-POSTGRES: tuple[Migration, ...] = (tuple(_tables(partitioned=True)),)
+def _custody(partitioned: bool) -> Iterator[str]:
+    number = "BIGINT" if partitioned else "INTEGER"
+    text = 'TEXT COLLATE "C"' if partitioned else "TEXT"
+    yield f"""CREATE TABLE holds (
+        hold_id {text} PRIMARY KEY,
+        tenant {text} NOT NULL,
+        caller {text} NOT NULL,
+        start_time {number} NOT NULL,
+        end_time {number} NOT NULL,
+        note {text} NOT NULL,
+        create_time {number} NOT NULL
+    )"""
+    yield "CREATE INDEX holds_by_tenant ON holds (tenant)"
+    # Keys that something in the archive is sealed with.
+    yield f"CREATE TABLE archived_keys (key_id {text} PRIMARY KEY)"
+    # When the service last looked at the clock, and the leaps that the clock made while it did not look.
+    yield f"CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), seen {number} NOT NULL)"
+    yield f"CREATE TABLE leaps (start_time {number} NOT NULL, end_time {number} NOT NULL)"
+
+
+SQLITE: tuple[Migration, ...] = (tuple(_tables(partitioned=False)), tuple(_custody(partitioned=False)))
+POSTGRES: tuple[Migration, ...] = (tuple(_tables(partitioned=True)), tuple(_custody(partitioned=True)))
 """Partitions of `entries`, one for each month of append_time, are made when they are needed."""
