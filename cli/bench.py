@@ -12,8 +12,10 @@ import click
 # Name to the module whose `run(quick)` returns a benchmarks.harness.Result. A benchmark that takes more names it as
 # further arguments of `run`, by the names of the options below.
 BENCHES: Mapping[str, str] = {
+    "audit": "benchmarks.audit",
     "durability": "benchmarks.durability",
     "host": "benchmarks.host",
+    "outage": "benchmarks.outage",
     "path": "benchmarks.path",
     "tamper": "benchmarks.tamper",
 }
@@ -31,8 +33,10 @@ def bench(name: str, quick: bool, check: bool, only_json: bool, **given: int | N
     """Measure NAME; the last line printed is the result as JSON.
 
     \b
+    audit       durable appends/s of the audit log, proofs and verification of 1,000,000 records
     durability  whether every answer is in the audit log once, whatever is killed meanwhile
     host        requests/s inside Envoy over grpc.aio
+    outage      calls that fail and events that are lost while the event log is away
     path        requests/s end to end over a bare loop
     tamper      whether every change of an audit log is found and its place named
     """
