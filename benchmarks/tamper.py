@@ -64,10 +64,10 @@ def run(quick: bool, trials: int | None = None, seed: int = SEED, trial: int | N
 
 
 def _logs(folder: Path, workshop: Workshop, seed: int) -> Sequence[MadeLog]:
-    made = []
+    made: list[MadeLog] = []
     for number in range(_LOGS):
         chance = random.Random(f"{seed} log {number}")
-        while not made or len(made) <= number:
+        while len(made) <= number:
             size = chance.randint(_LEAST, _MOST)
             log = workshop.make(folder / f"log-{number}", size, chance, _OLDER)
             if log.older:

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from assay.audit.v1 import audit_pb2
 
@@ -38,11 +39,11 @@ class Tampering:
         """Returns an entry."""
         return self.chance.randrange(self.size)
 
-    def execute(self, statement: str, *values: object) -> list[tuple[object, ...]]:
+    def execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return self.connection.execute(statement, values).fetchall()
 
     def record(self, index: int) -> bytes:
-        return bytes(self.execute("SELECT record FROM entries WHERE idx = ?", index)[0][0])  # type: ignore[arg-type]
+        return bytes(self.execute("SELECT record FROM entries WHERE idx = ?", index)[0][0])
 
     def write_record(self, index: int, record: bytes) -> None:
         self.execute("UPDATE entries SET record = ? WHERE idx = ?", record, index)
@@ -85,7 +86,7 @@ class Tampering:
     def rehash(self) -> None:
         """Makes the whole tree, and the size, those of the entries that are in the table."""
         records = self.execute("SELECT record FROM entries ORDER BY idx")
-        leaves = [leaf_hash(bytes(record)) for (record,) in records]  # type: ignore[arg-type]
+        leaves = [leaf_hash(bytes(record)) for (record,) in records]
         self.execute("DELETE FROM tiles")
         made = tiles.append(0, leaves, lambda level, number: b"")
         self.connection.executemany(
@@ -102,7 +103,7 @@ class Tampering:
     def flip(self, level: int, number: int, at: int) -> None:
         """Changes a bit of a hash in a tile."""
         (hashes,) = self.execute("SELECT hashes FROM tiles WHERE level = ? AND number = ?", level, number)[0]
-        changed = bytearray(bytes(hashes))  # type: ignore[arg-type]
+        changed = bytearray(bytes(hashes))
         changed[at * HASH_BYTES + self.chance.randrange(HASH_BYTES)] ^= 1 << self.chance.randrange(8)
         self.execute("UPDATE tiles SET hashes = ? WHERE level = ? AND number = ?", bytes(changed), level, number)
 
@@ -135,7 +136,7 @@ def edit_leaf_hash(log: Tampering) -> int:
 
 def edit_node_hash(log: Tampering) -> int | None:
     level, number, hashes = log.chance.choice(log.execute("SELECT level, number, hashes FROM tiles WHERE level > 0"))
-    log.flip(int(level), int(number), log.chance.randrange(len(bytes(hashes)) // HASH_BYTES))  # type: ignore[call-overload, arg-type]
+    log.flip(int(level), int(number), log.chance.randrange(len(bytes(hashes)) // HASH_BYTES))
     return None
 
 

@@ -36,20 +36,22 @@ def examine(
     Raises:
         CommandFailed: the server can't be asked, has nothing signed yet, or its checkpoint is not signed with the key.
     """
+    newest: Checkpoint | None = None
     try:
         newest = open_note(log.checkpoint(), [key])
     except NoCheckpoint:
         if not trusted:
             raise
-        newest = max(trusted, key=lambda checkpoint: checkpoint.size)
     except (NoteInvalid, EntriesBroken) as fault:
         raise CommandFailed(f"the checkpoint that {log.address} gives can't be trusted: {fault}") from None
-    checkpoints = [newest, *trusted]
+    checkpoints = [newest, *trusted] if newest else trusted
     size = max(checkpoint.size for checkpoint in checkpoints)
     started(size)
-    probes = sorted(set(_probes(newest.size)))
+    probes = sorted(set(_probes(newest.size))) if newest else []
     verdict = verify(log.entries(size), checkpoints, read_content, leaf_hashes, progress, probes)
-    if verdict.ok:
+    if verdict.ok and newest is None:
+        verdict.proof_fault = "every entry is as it was signed, but the log has lost its checkpoints and proves nothing"
+    elif verdict.ok and newest:
         verdict.proof_fault = _try_proofs(log, newest, {probe: verdict.roots[probe] for probe in probes})
     return verdict
 
