@@ -1,9 +1,12 @@
 """The loop of every consumer: poll, store, commit; the cursor moves last, so an event is lost by no crash.
 
 What can come of an event has a name (Outcome): stored, repeated, dead-lettered. What can stop the loop for a while has
-one too (Obstacle): the store is away, the log is away. In both cases the loop holds what it has, waits and tries again,
-without end and without committing. An event that can never be stored goes to the store's dead letters and is
-committed, so that nothing behind it waits.
+one too (Obstacle): the store is away, the log is away, too many events are refused. In each case the loop holds what it
+has, waits and tries again, without end and without committing.
+
+An event that can never be stored goes to the topic's dead letters and is committed, so that nothing behind it waits.
+But a consumer that refuses everything, because it is older than what it reads or has a bug, must not carry a whole
+topic off to the dead letters: Allowance bounds how many it may put aside.
 """
 
 from __future__ import annotations
@@ -11,15 +14,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
 
+from assay.events.v1 import events_pb2
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from services.kernel.eventlog.deadletters import DeadLetters
 from services.kernel.eventlog.port import Delivery, Event, EventLogUnavailable, Subscription
-from services.kernel.stores import DeadLetter, Refused, Sink, Stored, StoreUnavailable
+from services.kernel.stores import Refused, Sink, Stored, StoreUnavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,6 +47,8 @@ class Obstacle(Enum):
 
     STORE = "store"
     LOG = "log"
+    REFUSALS = "refusals"
+    """More events are refused than may be put aside; a person should look, before the topic is lost to view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,43 @@ class ConsumerPace:
 
     first_pause: float = 0.1
     longest_pause: float = 5.0
+    watch: float = 5.0
+    """Between two looks at how many events and dead letters wait."""
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How many events may be put aside: a handful at any time, more where most are stored, else a trickle.
+
+    It starts with `most` letters. Each event that is stored earns a share of one more, and so does time, so that a
+    lone poison event always passes, and even a long row of them does not block its topic for ever. A consumer that
+    refuses all it gets stops after `most`, and then puts one aside every `seconds_each`: a million events would last
+    two years.
+    """
+
+    most: float = 100.0
+    per_stored: float = 0.1
+    seconds_each: float = 60.0
+    clock: Callable[[], float] = time.monotonic
+    left: float = -1.0
+    """Letters that may be put aside now; negative: as many as `most`."""
+    _since: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.left = self.most if self.left < 0 else self.left
+        self._since = self.clock()
+
+    def earn(self, stored: int) -> None:
+        """Adds what stored events, and the time since the last call, are worth."""
+        now = self.clock()
+        self.left = min(self.most, self.left + stored * self.per_stored + (now - self._since) / self.seconds_each)
+        self._since = now
+
+    def spend(self, wanted: int) -> int:
+        """Returns how many of the wanted letters may be put aside, and takes them off."""
+        granted = min(wanted, int(self.left))
+        self.left -= granted
+        return granted
 
 
 class Consumer(Generic[Item]):
@@ -61,24 +107,36 @@ class Consumer(Generic[Item]):
 
     def __init__(
         self,
-        topic: str,
+        group: str,
         subscription: Subscription,
+        dead_letters: DeadLetters,
         parse: Callable[[Event], Item],
         sink: Sink[Item],
         pace: ConsumerPace | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
-        """`parse` makes an item of an event, or raises Refused."""
-        self._topic = topic
+        """`dead_letters` are those of the topic that `subscription`, in `group`, is to.
+
+        `parse` makes an item of an event, or raises Refused.
+        """
+        self._topic = dead_letters.topic
+        self._group = group
         self._subscription = subscription
+        self._dead_letters = dead_letters
         self._parse = parse
         self._sink = sink
         self._pace = pace or ConsumerPace()
+        self._allowance = allowance or Allowance()
         self.outcomes = dict.fromkeys(Outcome, 0)
         """Events that ended so, since the start."""
         self.obstructions = dict.fromkeys(Obstacle, 0)
         """Attempts that failed for it, since the start."""
         self.waits_for: Obstacle | None = None
         """What the loop waits for now."""
+        self.lag: int | None = None
+        """Events that are not committed yet, as of some seconds ago; None while the log does not say."""
+        self.letters_waiting: int | None = None
+        """Dead letters of the topic that nobody has replayed, likewise."""
 
     async def run(self) -> None:
         """Works until cancelled. A cancellation at any point loses nothing: what is not committed comes again.
@@ -86,45 +144,82 @@ class Consumer(Generic[Item]):
         Raises:
             whatever the parser or the sink raises against its contract; nothing is committed then.
         """
+        watch = asyncio.create_task(self._watch(), name=f"lag of {self._topic}")
+        try:
+            while True:
+                deliveries = await self._persist(
+                    lambda: self._subscription.poll(self._pace.batch, self._pace.poll),
+                    EventLogUnavailable,
+                    Obstacle.LOG,
+                )
+                if deliveries:
+                    await self._take(deliveries)
+        finally:
+            watch.cancel()
+
+    async def check(self) -> None:
+        """Raises EventLogUnavailable while more events are refused than may be put aside; a health check."""
+        if self.waits_for is Obstacle.REFUSALS:
+            raise EventLogUnavailable("too many events are refused")
+
+    async def _watch(self) -> None:
         while True:
-            deliveries = await self._persist(
-                lambda: self._subscription.poll(self._pace.batch, self._pace.poll), EventLogUnavailable, Obstacle.LOG
-            )
-            if deliveries:
-                await self._take(deliveries)
+            self.lag = self.letters_waiting = None
+            with suppress(EventLogUnavailable):
+                self.lag = await self._subscription.lag()
+                self.letters_waiting = await self._dead_letters.waiting()
+            await asyncio.sleep(self._pace.watch)
 
     async def _take(self, deliveries: Sequence[Delivery]) -> None:
-        outcomes = await self._persist(lambda: self._store(deliveries), StoreUnavailable, Obstacle.STORE)
-        # Tried until it works, because a log that is told nothing would only bring the same events again.
-        await self._persist(lambda: self._subscription.commit(deliveries), EventLogUnavailable, Obstacle.LOG)
-        for outcome in outcomes:
-            self.outcomes[outcome] += 1
+        """Returns when every delivery is settled: stored or put aside, and committed."""
+        pause = self._pace.first_pause
+        while deliveries:
+            left = await self._settle(deliveries)
+            if not left:
+                self._goes_on(Obstacle.REFUSALS)
+            elif len(left) == len(deliveries):
+                self._waits(Obstacle.REFUSALS)
+                await self._pause(pause)
+                pause = min(self._pace.longest_pause, pause * 2)
+            deliveries = left
 
-    async def _store(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
-        """Makes every delivery durable, as an item or as a dead letter; repeating it changes nothing."""
-        parsed: list[tuple[Event, Item]] = []
-        letters: list[DeadLetter] = []
-        for delivery in deliveries:
-            item = self._parsed(delivery.event)
-            if isinstance(item, Refused):
-                letters.append(self._letter(delivery.event, item.reason))
-            else:
-                parsed.append((delivery.event, item))
-        stored = await self._put(parsed) if parsed else []
-        outcomes: list[Outcome] = []
-        for (event, _), end in zip(parsed, stored, strict=True):
-            if isinstance(end, Refused):
-                letters.append(self._letter(event, end.reason))
-            elif end is Stored.CONFLICT:
-                letters.append(self._letter(event, "another event is stored under its key"))
-            else:
-                outcomes.append(Outcome.STORED if end is Stored.NEW else Outcome.REPEATED)
+    async def _settle(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Stores what can be stored, puts aside of the rest what may be, commits both; returns what is left."""
+        ends = await self._persist(lambda: self._store(deliveries), StoreUnavailable, Obstacle.STORE)
+        stored = [d for d, end in zip(deliveries, ends, strict=True) if isinstance(end, Outcome)]
+        refused = [(d, end) for d, end in zip(deliveries, ends, strict=True) if isinstance(end, Refused)]
+        self._allowance.earn(len(stored))
+        aside = refused[: self._allowance.spend(len(refused))]
+        letters = [self._letter(delivery, refusal.reason) for delivery, refusal in aside]
         if letters:
-            await self._sink.bury(letters)
+            await self._persist(lambda: self._dead_letters.put(letters), EventLogUnavailable, Obstacle.LOG)
             for reason in sorted({letter.reason for letter in letters}):
                 count = sum(letter.reason == reason for letter in letters)
                 _log.error("dead letters", extra={"topic": self._topic, "reason": reason, "events": count})
-        return outcomes + [Outcome.DEAD_LETTERED] * len(letters)
+        # Tried until it works, because a log that is told nothing would only bring the same events again.
+        settled = [*stored, *(delivery for delivery, _ in aside)]
+        await self._persist(lambda: self._subscription.commit(settled), EventLogUnavailable, Obstacle.LOG)
+        for end in ends:
+            if isinstance(end, Outcome):
+                self.outcomes[end] += 1
+        self.outcomes[Outcome.DEAD_LETTERED] += len(aside)
+        return [delivery for delivery, _ in refused[len(aside) :]]
+
+    async def _store(self, deliveries: Sequence[Delivery]) -> list[Outcome | Refused]:
+        """Stores what can be stored and says of each delivery how it ended; repeating it changes nothing."""
+        ends = [self._parsed(delivery.event) for delivery in deliveries]
+        parsed = [end for end in ends if not isinstance(end, Refused)]
+        stored = iter(await self._put(parsed) if parsed else ())
+        outcomes: list[Outcome | Refused] = []
+        for end in ends:
+            became = end if isinstance(end, Refused) else next(stored)
+            if became is Stored.CONFLICT:
+                outcomes.append(Refused("another event is stored under its key"))
+            elif isinstance(became, Refused):
+                outcomes.append(became)
+            else:
+                outcomes.append(Outcome.STORED if became is Stored.NEW else Outcome.REPEATED)
+        return outcomes
 
     def _parsed(self, event: Event) -> Item | Refused:
         try:
@@ -135,9 +230,9 @@ class Consumer(Generic[Item]):
             # A parser that trips over an event would trip over it for ever.
             return Refused(f"the parser failed: {type(fault).__name__}")
 
-    async def _put(self, parsed: Sequence[tuple[Event, Item]]) -> Sequence[Stored | Refused]:
+    async def _put(self, parsed: Sequence[Item]) -> Sequence[Stored | Refused]:
         try:
-            return await self._sink.put([item for _, item in parsed])
+            return await self._sink.put(parsed)
         except Refused as refused:
             if len(parsed) == 1:
                 return [refused]
@@ -145,8 +240,19 @@ class Consumer(Generic[Item]):
         middle = len(parsed) // 2
         return [*await self._put(parsed[:middle]), *await self._put(parsed[middle:])]
 
-    def _letter(self, event: Event, reason: str) -> DeadLetter:
-        return DeadLetter(self._topic, event.key, event.payload, reason)
+    def _letter(self, delivery: Delivery, reason: str) -> events_pb2.DeadLetter:
+        letter = events_pb2.DeadLetter(
+            topic=self._topic,
+            # A key that came from outside may hold what no message can; its letter must be kept all the same.
+            key=delivery.event.key.encode(errors="replace").decode(),
+            payload=delivery.event.payload,
+            reason=reason,
+            position=delivery.position,
+            group=self._group,
+            attempts=delivery.event.tries + delivery.attempt,
+        )
+        letter.create_time.GetCurrentTime()
+        return letter
 
     async def _persist(
         self, attempt: Callable[[], Awaitable[Result]], fault: type[Exception], obstacle: Obstacle
@@ -157,17 +263,27 @@ class Consumer(Generic[Item]):
             try:
                 result = await attempt()
             except fault:
-                self.obstructions[obstacle] += 1
-                if self.waits_for is not obstacle:
-                    self.waits_for = obstacle
-                    _log.warning("consumer waits", extra={"topic": self._topic, "obstacle": obstacle.value})
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads replicas, guards nothing
+                self._waits(obstacle)
+                await self._pause(pause)
                 pause = min(self._pace.longest_pause, pause * 2)
             else:
-                if self.waits_for is obstacle:
-                    self.waits_for = None
-                    _log.info("consumer goes on", extra={"topic": self._topic, "obstacle": obstacle.value})
+                self._goes_on(obstacle)
                 return result
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds * random.uniform(0.5, 1.0))  # noqa: S311  # spreads replicas, guards nothing
+
+    def _waits(self, obstacle: Obstacle) -> None:
+        self.obstructions[obstacle] += 1
+        if self.waits_for is not obstacle:
+            self.waits_for = obstacle
+            level = logging.ERROR if obstacle is Obstacle.REFUSALS else logging.WARNING
+            _log.log(level, "consumer waits", extra={"topic": self._topic, "obstacle": obstacle.value})
+
+    def _goes_on(self, obstacle: Obstacle) -> None:
+        if self.waits_for is obstacle:
+            self.waits_for = None
+            _log.info("consumer goes on", extra={"topic": self._topic, "obstacle": obstacle.value})
 
     def collect(self) -> Iterator[Metric]:
         """Yields the figures as Prometheus metric families."""
@@ -180,4 +296,9 @@ class Consumer(Generic[Item]):
         for obstacle, count in self.obstructions.items():
             failed.add_metric([self._topic, obstacle.value], count)
             waits.add_metric([self._topic, obstacle.value], self.waits_for is obstacle)
-        yield from (events, failed, waits)
+        lag = GaugeMetricFamily("assay_consumer_lag", "Events that are not committed yet.", labels=["topic"])
+        letters = GaugeMetricFamily("assay_dead_letters", "Dead letters that nobody has replayed.", labels=["topic"])
+        for gauge, known in ((lag, self.lag), (letters, self.letters_waiting)):
+            if known is not None:
+                gauge.add_metric([self._topic], known)
+        yield from (events, failed, waits, lag, letters)

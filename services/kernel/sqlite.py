@@ -7,33 +7,18 @@ reading have a thread and a connection each, so a long read holds up no write.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sqlite3
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from services.kernel.stores import DeadLetter, Refused, Stored, StoreUnavailable
+from services.kernel.stores import Refused, Stored, StoreUnavailable
 
 Result = TypeVar("Result")
 Value = str | int | float | bytes
 Migration = Sequence[str]
 """Statements that lead from one version of the schema to the next."""
-
-DEAD_LETTERS: Migration = (
-    """CREATE TABLE dead_letters (
-        digest BLOB PRIMARY KEY,
-        topic TEXT NOT NULL,
-        key TEXT NOT NULL,
-        payload BLOB NOT NULL,
-        reason TEXT NOT NULL,
-        create_time INTEGER NOT NULL
-    ) WITHOUT ROWID""",
-)
-"""The table that bury() writes; create_time is Unix time in ns."""
 
 _BUSY_SECONDS = 5.0
 
@@ -192,22 +177,3 @@ def newest_first(
     falling = ", ".join(f"{column} DESC" for column in order)
     query = f"SELECT {', '.join(columns)} FROM {table}{where} ORDER BY {falling} LIMIT ?"  # noqa: S608
     return query, [*values, limit]
-
-
-async def bury(database: Database, letters: Sequence[DeadLetter], clock: Callable[[], int] = time.time_ns) -> None:
-    """Keeps dead letters in the table of DEAD_LETTERS, a repeated one once.
-
-    Raises:
-        StoreUnavailable
-    """
-    await database.write(partial(_insert_letters, letters, clock()))
-
-
-def _insert_letters(letters: Sequence[DeadLetter], now: int, connection: sqlite3.Connection) -> None:
-    rows = []
-    for letter in letters:
-        # A key that came from outside may hold what no file can; its letter must be kept all the same.
-        key = letter.key.encode(errors="replace").decode()
-        digest = hashlib.sha256(f"{letter.topic}\0{key}\0".encode() + letter.payload).digest()
-        rows.append((digest, letter.topic, key, letter.payload, letter.reason, now))
-    connection.executemany("INSERT OR IGNORE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?)", rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeVar
 
@@ -41,16 +40,6 @@ class Stored(Enum):
     """Something else is there under its key, and stays."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """An event that was refused, as it came, for a person to look at."""
-
-    topic: str
-    key: str
-    payload: bytes
-    reason: str
-
-
 class Sink(Protocol[Item]):
     """A store that keeps each item once."""
 
@@ -60,11 +49,4 @@ class Sink(Protocol[Item]):
         Raises:
             StoreUnavailable: try again; what was stored already is a repeat then.
             Refused: one of the items can never be stored, and none of them was.
-        """
-
-    async def bury(self, letters: Sequence[DeadLetter]) -> None:
-        """Keeps dead letters, each once; durable when it returns.
-
-        Raises:
-            StoreUnavailable
         """

@@ -34,7 +34,9 @@ async def _application(settings: Settings) -> AsyncIterator[Application]:
         closing.push_async_callback(store.close)
         subscription = connections.subscription(settings.event_log, REVIEW_TOPIC, _GROUP, settings.consumer)
         closing.push_async_callback(subscription.close)
-        consumer = Consumer(REVIEW_TOPIC, subscription, convert.to_task_request, store)
+        dead_letters = connections.dead_letters(settings.event_log, REVIEW_TOPIC, settings.consumer)
+        closing.push_async_callback(dead_letters.close)
+        consumer = Consumer(_GROUP, subscription, dead_letters, convert.to_task_request, store)
         REGISTRY.register(consumer)
         closing.callback(REGISTRY.unregister, consumer)
         servicer = ReviewServicer(ReviewDesk(store))
@@ -44,6 +46,6 @@ async def _application(settings: Settings) -> AsyncIterator[Application]:
             service_names=[review_pb2.DESCRIPTOR.services_by_name["ReviewService"].full_name],
             checks={"store": store.ping},
             # What is stored can be read while nothing new comes in.
-            soft_checks={"eventlog": subscription.ping},
+            soft_checks={"eventlog": subscription.ping, "consumer": consumer.check},
             tasks={"consumer": consumer.run},
         )

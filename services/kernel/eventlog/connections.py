@@ -8,7 +8,13 @@ An adapter is imported when it is asked for, so that nobody waits for the librar
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from services.kernel.eventlog.port import Publisher, Subscription
+from services.kernel.eventlog.topics import DEAD_LETTER_GROUP, dead
+
+if TYPE_CHECKING:
+    from services.kernel.eventlog.deadletters import DeadLetters
 
 FORMS = "redis://host:port/db or kafka://host:port,host:port"
 
@@ -61,3 +67,10 @@ def subscription(url: str, topic: str, group: str, consumer: str) -> Subscriptio
     from services.kernel.eventlog.redis_streams import RedisSubscription
 
     return RedisSubscription(url, topic, group, consumer)
+
+
+def dead_letters(url: str, topic: str, reader: str) -> DeadLetters:
+    """Returns a topic's dead letters; `reader` is what `consumer` is to a subscription. Raises ValueError likewise."""
+    from services.kernel.eventlog.deadletters import DeadLetters
+
+    return DeadLetters(topic, publisher(url), subscription(url, dead(topic), DEAD_LETTER_GROUP, reader))

@@ -26,6 +26,9 @@ CONNECT_SECONDS = 3.0
 """How long finding a first broker may take."""
 LARGEST_EVENT_BYTES = 4 * 1024 * 1024
 
+TRIES = "assay-tries"
+"""The header that holds Event.tries, in decimal, where it is not 0."""
+
 # A question that any broker answers to anyone, of 10 bytes: which versions of which requests it knows (key 18,
 # version 0). One that still starts, or hangs, does not answer it.
 _QUESTION = struct.pack(">ihhih", 10, 18, 0, 1, -1)

@@ -14,6 +14,7 @@ from services.kernel.eventlog.kafka import (
     CONNECT_SECONDS,
     LARGEST_EVENT_BYTES,
     REPLY_SECONDS,
+    TRIES,
     client_settings,
     connected,
     faults,
@@ -70,7 +71,8 @@ class KafkaPublisher:
                 producer = self._producer = self._connect()
             confirmation.producer = producer
             for event in events:
-                sent = producer.send(topic, value=event.payload, key=event.key.encode())
+                headers = [(TRIES, b"%d" % event.tries)] if event.tries else None
+                sent = producer.send(topic, value=event.payload, key=event.key.encode(), headers=headers)
                 # Not flush(): it returns normally when a batch has expired, and only the futures know.
                 sent.add_callback(confirmation.confirmed)
                 sent.add_errback(confirmation.failed)

@@ -24,6 +24,7 @@ from services.kernel.eventlog.kafka import (
     CONNECT_SECONDS,
     LARGEST_EVENT_BYTES,
     REPLY_SECONDS,
+    TRIES,
     client_settings,
     connected,
     faults,
@@ -340,7 +341,13 @@ def _parsed(position: str) -> _Position:
 def _delivery(position: _Position, record: Any, attempt: int) -> Delivery:
     # A record that someone else wrote may lack key or value; it goes on as an event that nobody can parse.
     key, value = record.key, record.value
-    return Delivery(Event((key or b"").decode(errors="replace"), value or b""), f"{position[0]}/{position[1]}", attempt)
+    tries = dict(record.headers or ()).get(TRIES) or b"0"
+    event = Event(
+        (key or b"").decode(errors="replace"),
+        value or b"",
+        int(tries) if tries.isdigit() and len(tries) < 10 else 0,
+    )
+    return Delivery(event, f"{position[0]}/{position[1]}", attempt)
 
 
 def _end(consumer: KafkaConsumer) -> None:

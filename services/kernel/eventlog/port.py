@@ -20,6 +20,8 @@ class Event:
 
     key: str
     payload: bytes
+    tries: int = 0
+    """How often it was delivered before it became a dead letter and was put back; 0 where it never did."""
 
 
 @dataclass(frozen=True, slots=True)

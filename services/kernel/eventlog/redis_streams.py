@@ -24,12 +24,16 @@ from services.kernel.eventlog.topics import settings_of
 
 _REPLY_SECONDS = 5.0  # how long a reply may take, on top of the time that a poll waits on purpose
 _CONNECT_SECONDS = 2.0
-_KEY, _PAYLOAD = b"key", b"payload"
+_KEY, _PAYLOAD, _TRIES = b"key", b"payload", b"tries"
 
 # One command and one short reply for all events, an eighth of the client's time that a pipeline of XADDs takes.
 _APPEND = """
-for i = 2, #ARGV, 2 do
-    redis.call('XADD', KEYS[1], '*', 'key', ARGV[i], 'payload', ARGV[i + 1])
+for i = 2, #ARGV, 3 do
+    if ARGV[i + 2] == '0' then
+        redis.call('XADD', KEYS[1], '*', 'key', ARGV[i], 'payload', ARGV[i + 1])
+    else
+        redis.call('XADD', KEYS[1], '*', 'key', ARGV[i], 'payload', ARGV[i + 1], 'tries', ARGV[i + 2])
+    end
 end
 if tonumber(ARGV[1]) > 0 then
     redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[1])
@@ -70,7 +74,7 @@ class RedisPublisher:
         if not events:
             return
         kept = settings_of(topic).entries_kept or 0  # 0: all, because somebody consumes it
-        arguments = [part for event in events for part in (event.key.encode(), event.payload)]
+        arguments = [part for event in events for part in (event.key.encode(), event.payload, event.tries)]
         async with _reply_within(_REPLY_SECONDS):
             await self._append(keys=[topic], args=[kept, *arguments])
 
@@ -231,5 +235,10 @@ class RedisSubscription:
 
 def _delivery(position: bytes, fields: dict[bytes, bytes], attempt: int) -> Delivery:
     # An entry that someone else wrote may lack a field; it goes on as an event that nobody can parse.
-    event = Event(fields.get(_KEY, b"").decode(errors="replace"), fields.get(_PAYLOAD, b""))
+    tries = fields.get(_TRIES, b"0")
+    event = Event(
+        fields.get(_KEY, b"").decode(errors="replace"),
+        fields.get(_PAYLOAD, b""),
+        int(tries) if tries.isdigit() and len(tries) < 10 else 0,
+    )
     return Delivery(event, position.decode(), attempt)

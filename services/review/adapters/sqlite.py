@@ -11,7 +11,7 @@ from pathlib import Path
 
 from services.kernel import sqlite
 from services.kernel.paging import Position
-from services.kernel.stores import DeadLetter, Stored
+from services.kernel.stores import Stored
 from services.review.tasks import State, Task, TaskQuery, TaskRequest
 
 _TASKS = (
@@ -36,7 +36,7 @@ class SqliteTaskStore:
     """TaskStore; opens the file when it is first asked. `clock` gives Unix nanoseconds."""
 
     def __init__(self, path: Path, clock: Callable[[], int] = time.time_ns) -> None:
-        self._database = sqlite.Database("review store", path, [sqlite.DEAD_LETTERS, _TASKS])
+        self._database = sqlite.Database("review store", path, [_TASKS])
         self._clock = clock
 
     async def put(self, items: Sequence[TaskRequest]) -> Sequence[Stored]:
@@ -47,9 +47,6 @@ class SqliteTaskStore:
             return [sqlite.put_once(connection, "tasks", "task_id", "request", row) for row in rows]
 
         return await self._database.write(insert)
-
-    async def bury(self, letters: Sequence[DeadLetter]) -> None:
-        await sqlite.bury(self._database, letters)
 
     async def get(self, task_id: str) -> Task | None:
         rows = await self._database.read(partial(_fetch, _GET, [task_id]))

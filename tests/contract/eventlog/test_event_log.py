@@ -240,3 +240,9 @@ async def test_ping_answers_and_close_is_idempotent(log: LogUnderTest) -> None:
     for opened in (publisher, subscription):
         await opened.close()
         await opened.close()
+
+
+async def test_tries_come_back_as_they_were(log: LogUnderTest) -> None:
+    sent = [Event(uuid7(), b"a"), Event(uuid7(), b"b", 3)]
+    await log.publisher().publish(log.topic, sent)
+    assert [delivery.event for delivery in await drain(log.subscription("a"), 2)] == sent

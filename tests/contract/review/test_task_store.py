@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.kernel.stores import DeadLetter, Stored
+from services.kernel.stores import Stored
 from services.review.adapters.sqlite import SqliteTaskStore, page_query
 from services.review.ports import TaskStore
 from services.review.tasks import State, Task, TaskQuery, TaskRequest
@@ -68,8 +68,7 @@ async def test_pages_are_newest_first_and_complete(store: TaskStore, query: Task
     ]
 
 
-async def test_dead_letters_and_ping(store: TaskStore) -> None:
-    await store.bury([DeadLetter("t", "k", b"\xff", "why")] * 2)
+async def test_ping_changes_nothing(store: TaskStore) -> None:
     await store.ping()
     assert await store.page(TaskQuery(), None, 10) == []
 

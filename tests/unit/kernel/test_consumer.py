@@ -6,16 +6,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+from assay.events.v1 import events_pb2
 from prometheus_client import CollectorRegistry, generate_latest
 
-from services.kernel.consumer import Consumer, ConsumerPace, Obstacle, Outcome
+from services.kernel.consumer import Allowance, Consumer, ConsumerPace, Obstacle, Outcome
+from services.kernel.eventlog.deadletters import DeadLetters
 from services.kernel.eventlog.memory import MemoryLog
-from services.kernel.eventlog.port import Event
-from services.kernel.stores import DeadLetter, Refused, Stored
+from services.kernel.eventlog.port import Event, EventLogUnavailable
+from services.kernel.eventlog.topics import DEAD_LETTER_GROUP, dead
+from services.kernel.stores import Refused, Stored
 from tests.fixtures.stores import MemorySink
 
 TOPIC = "assay.test.v1"
-PACE = ConsumerPace(batch=10, poll=0.01, first_pause=0.001, longest_pause=0.004)
+PACE = ConsumerPace(batch=10, poll=0.01, first_pause=0.001, longest_pause=0.004, watch=0.005)
 Pair = tuple[str, bytes]
 
 
@@ -31,8 +34,19 @@ def sink() -> MemorySink[Pair]:
     return MemorySink(lambda pair: pair[0], lambda pair: pair[1] == b"refused")
 
 
-def consumer(log: MemoryLog, into: MemorySink[Pair], name: str = "a") -> Consumer[Pair]:
-    return Consumer(TOPIC, log.subscription(TOPIC, "group", name, claim_idle_seconds=0.02), parse, into, PACE)
+def dead_letters(log: MemoryLog) -> DeadLetters:
+    return DeadLetters(TOPIC, log.publisher(), log.subscription(dead(TOPIC), DEAD_LETTER_GROUP, "test"))
+
+
+def consumer(
+    log: MemoryLog, into: MemorySink[Pair], name: str = "a", allowance: Allowance | None = None
+) -> Consumer[Pair]:
+    subscription = log.subscription(TOPIC, "group", name, claim_idle_seconds=0.02)
+    return Consumer("group", subscription, dead_letters(log), parse, into, PACE, allowance)
+
+
+def letters(log: MemoryLog) -> list[events_pb2.DeadLetter]:
+    return [events_pb2.DeadLetter.FromString(event.payload) for event in log.events(dead(TOPIC))]
 
 
 @asynccontextmanager
@@ -79,7 +93,7 @@ async def test_repeats_are_stored_once() -> None:
     looping = consumer(log, into)
     async with running(looping):
         await until(lambda: counted(looping) == (2, 2, 0))
-    assert into.letters == []
+    assert letters(log) == []
 
 
 async def test_poison_goes_to_the_dead_letters_and_what_is_behind_it_does_not_wait() -> None:
@@ -91,12 +105,103 @@ async def test_poison_goes_to_the_dead_letters_and_what_is_behind_it_does_not_wa
         await publish(log, [("6", b"z")])
         await until(lambda: counted(looping) == (3, 0, 4))
     assert into.items == {"2": ("2", b"x"), "5": ("5", b"y"), "6": ("6", b"z")}
-    assert sorted(into.letters, key=lambda letter: (letter.key, letter.payload)) == [
-        DeadLetter(TOPIC, "1", b"poison", "poison"),
-        DeadLetter(TOPIC, "2", b"other", "another event is stored under its key"),
-        DeadLetter(TOPIC, "3", b"bug", "the parser failed: KeyError"),
-        DeadLetter(TOPIC, "4", b"refused", "not wanted"),
+    assert [(letter.key, letter.payload, letter.reason) for letter in letters(log)] == [
+        ("1", b"poison", "poison"),
+        ("3", b"bug", "the parser failed: KeyError"),
+        ("4", b"refused", "not wanted"),
+        ("2", b"other", "another event is stored under its key"),
     ]
+    assert [event.key for event in log.events(dead(TOPIC))] == ["1", "3", "4", "2"]
+    first = letters(log)[0]
+    assert (first.topic, first.position, first.group, first.attempts) == (TOPIC, "0", "group", 1)
+    assert first.create_time.seconds > 0
+
+
+async def test_a_key_that_no_message_can_hold_does_not_stop_the_loop() -> None:
+    log, into = MemoryLog(), sink()
+    await publish(log, [("a\ud800", b"poison")])
+    looping = consumer(log, into)
+    async with running(looping):
+        await until(lambda: counted(looping) == (0, 0, 1))
+    assert letters(log)[0].key == "a?"
+
+
+async def test_a_whole_topic_of_poison_is_not_swallowed() -> None:
+    log, into = MemoryLog(), sink()
+    now = 0.0
+    allowance = Allowance(most=4, per_stored=0.5, seconds_each=60.0, clock=lambda: now)
+    await publish(log, [(str(number), b"poison") for number in range(12)])
+    looping = consumer(log, into, allowance=allowance)
+    async with running(looping):
+        await until(lambda: looping.obstructions[Obstacle.REFUSALS] > 3)
+        assert looping.waits_for is Obstacle.REFUSALS
+        assert counted(looping) == (0, 0, 4)
+        with pytest.raises(EventLogUnavailable):
+            await looping.check()
+        now = 60.0
+        await until(lambda: counted(looping) == (0, 0, 5))  # a trickle passes
+        now = 480.0
+        await until(lambda: counted(looping) == (0, 0, 9))  # but never more than `most` at once
+        now = 720.0
+        await until(lambda: counted(looping) == (0, 0, 12))
+        await until(lambda: looping.waits_for is None)
+        await looping.check()
+    assert [letter.key for letter in letters(log)] == [str(number) for number in range(12)]
+
+
+async def test_what_is_held_back_comes_to_a_consumer_that_can_take_it() -> None:
+    log, into = MemoryLog(), sink()
+    await publish(log, [(str(number), b"poison" if number % 3 else b"x") for number in range(12)])
+    none = Allowance(most=1, per_stored=0.0, clock=lambda: 0.0)
+    looping = consumer(log, into, allowance=none)
+    async with running(looping):
+        await until(lambda: looping.waits_for is Obstacle.REFUSALS)
+    assert len(letters(log)) == 1
+    subscription = log.subscription(TOPIC, "group", "a", claim_idle_seconds=0.02)
+    newer = Consumer("group", subscription, dead_letters(log), lambda event: (event.key, event.payload), into, PACE)
+    async with running(newer):
+        await until(lambda: len(into.items) == 11)
+    assert len(letters(log)) == 1
+
+
+async def test_what_is_stored_earns_letters() -> None:
+    allowance = Allowance(most=10, per_stored=0.5, clock=lambda: 0.0)
+    assert allowance.spend(100) == 10
+    allowance.earn(5)
+    assert (allowance.spend(1), allowance.spend(1), allowance.spend(1)) == (1, 1, 0)
+    allowance.earn(1)
+    assert allowance.spend(9) == 1, "halves add up"
+    allowance.earn(1000)
+    assert allowance.spend(1000) == 10
+
+
+async def test_dead_letters_wait_for_a_log_that_is_down_and_nothing_is_committed() -> None:
+    log, into = MemoryLog(), sink()
+
+    class DownAtOnce(DeadLetters):
+        async def put(self, letters: Sequence[events_pb2.DeadLetter]) -> None:
+            raise EventLogUnavailable("down")
+
+    await publish(log, [("1", b"poison")])
+    subscription = log.subscription(TOPIC, "group", "a")
+    broken = DownAtOnce(TOPIC, log.publisher(), log.subscription(dead(TOPIC), DEAD_LETTER_GROUP, "test"))
+    looping = Consumer("group", subscription, broken, parse, into, PACE)
+    async with running(looping):
+        await until(lambda: looping.obstructions[Obstacle.LOG] > 2)
+    assert len(await log.subscription(TOPIC, "group", "b", claim_idle_seconds=0).poll(10, 0.01)) == 1
+
+
+async def test_a_letter_that_is_replayed_and_still_bad_comes_back_with_its_attempts_counted() -> None:
+    log, into = MemoryLog(), sink()
+    await publish(log, [("1", b"poison"), ("2", b"x")])
+    looping = consumer(log, into)
+    box = dead_letters(log)
+    async with running(looping):
+        for attempts in (1, 2, 3):
+            await until(lambda: looping.outcomes[Outcome.DEAD_LETTERED] == attempts)  # noqa: B023
+            [letter] = await box.read()
+            assert letter.content.attempts == attempts
+            assert await box.replay([letter], lambda letter: True) == 1
 
 
 async def test_only_poison() -> None:
@@ -188,9 +293,9 @@ async def test_cancellation_at_any_point_loses_nothing(seed: int) -> None:
         await publish(log, sent[30 + 2 * round_ : 32 + 2 * round_])
     into.down = False
     async with running(consumer(log, into)):
-        await until(lambda: len(into.items) + len(into.letters) == 60)
+        await until(lambda: len(into.items) + len({letter.key for letter in letters(log)}) == 60)
     assert set(into.items) == {key for key, payload in sent if payload == b"x"}
-    assert {letter.key for letter in into.letters} == {key for key, payload in sent if payload != b"x"}
+    assert {letter.key for letter in letters(log)} == {key for key, payload in sent if payload != b"x"}
     assert await log.subscription(TOPIC, "group", "c", claim_idle_seconds=30).poll(99, 0.01) == []
 
 
@@ -205,8 +310,12 @@ async def test_figures_are_prometheus_metrics() -> None:
         into.down = True
         await publish(log, [("3", b"x")])
         await until(lambda: looping.waits_for is Obstacle.STORE)
+        await until(lambda: (looping.lag, looping.letters_waiting) == (1, 1))
         text = generate_latest(registry).decode()
     assert 'assay_consumer_events_total{outcome="stored",topic="assay.test.v1"} 1.0' in text
     assert 'assay_consumer_events_total{outcome="dead_lettered",topic="assay.test.v1"} 1.0' in text
     assert 'assay_consumer_waiting{obstacle="store",topic="assay.test.v1"} 1.0' in text
     assert 'assay_consumer_waiting{obstacle="log",topic="assay.test.v1"} 0.0' in text
+    assert 'assay_consumer_waiting{obstacle="refusals",topic="assay.test.v1"} 0.0' in text
+    assert 'assay_consumer_lag{topic="assay.test.v1"} 1.0' in text
+    assert 'assay_dead_letters{topic="assay.test.v1"} 1.0' in text

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from services.kernel.sqlite import DEAD_LETTERS, Database, Value, bury, newest_first, put_once
-from services.kernel.stores import DeadLetter, Refused, Stored, StoreUnavailable
+from services.kernel.sqlite import Database, Value, newest_first, put_once
+from services.kernel.stores import Refused, Stored, StoreUnavailable
 
+OLD = ("CREATE TABLE olds (id TEXT PRIMARY KEY)",)
 THINGS = ("CREATE TABLE things (id TEXT PRIMARY KEY, size INTEGER NOT NULL CHECK (size >= 0), body BLOB NOT NULL)",)
 
 
@@ -21,7 +22,7 @@ def count(connection: sqlite3.Connection) -> int:
 
 
 async def open_(path: Path) -> Database:
-    return Database("test store", path, [DEAD_LETTERS, THINGS])
+    return Database("test store", path, [OLD, THINGS])
 
 
 async def test_what_is_committed_is_read_and_survives(tmp_path: Path) -> None:
@@ -133,13 +134,13 @@ async def test_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
 
 
 async def test_schema_grows_and_a_newer_one_is_not_touched(tmp_path: Path) -> None:
-    old = Database("test store", tmp_path / "a", [DEAD_LETTERS])
+    old = Database("test store", tmp_path / "a", [OLD])
     await old.ping()
     await old.close()
     new = await open_(tmp_path / "a")
     await new.write(insert)
     await new.close()
-    old = Database("test store", tmp_path / "a", [DEAD_LETTERS])
+    old = Database("test store", tmp_path / "a", [OLD])
     with pytest.raises(StoreUnavailable):
         await old.ping()
     await old.close()
@@ -151,20 +152,6 @@ async def test_conflict_keeps_what_was_first(tmp_path: Path) -> None:
     other: dict[str, Value] = {"id": "a", "size": 1, "body": b"other"}
     assert await database.write(lambda c: put_once(c, "things", "id", "body", other)) is Stored.CONFLICT
     assert await database.read(lambda c: c.execute("SELECT body FROM things").fetchall()) == [(b"x",)]
-    await database.close()
-
-
-async def test_dead_letters_are_kept_once(tmp_path: Path) -> None:
-    database = await open_(tmp_path / "a")
-    letters = [DeadLetter("t", "k\ud800", b"\xff", "why"), DeadLetter("t", "k", b"", "why")]
-    await bury(database, letters, lambda: 7)
-    await bury(database, [*letters, DeadLetter("t", "k", b"other", "why")], lambda: 8)
-    select = "SELECT topic, key, payload, reason, create_time FROM dead_letters ORDER BY create_time, key"
-    assert await database.read(lambda connection: connection.execute(select).fetchall()) == [
-        ("t", "k", b"", "why", 7),
-        ("t", "k?", b"\xff", "why", 7),
-        ("t", "k", b"other", "why", 8),
-    ]
     await database.close()
 
 
