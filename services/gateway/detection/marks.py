@@ -11,16 +11,23 @@ _BETWEEN = (
 )
 
 
-def _before(words: str) -> re.Pattern[str]:
-    return re.compile(f"(?:{words}){_BETWEEN}", re.IGNORECASE)
-
-
-_PHONE = _before(
-    r"电话|座机|固话|手机|传真|热线|致电|来电|拨打|联系方式|\btel(?:ephone)?|phone|\bfax|\bcall|mobile|\bcell|\bdial|\btext"
+_BEFORE = re.compile(
+    r"(?:(?P<resident_id>身份证|证件号码?|\bid card|resident id|identity card)"
+    r"|(?P<bank_card>银行卡|信用卡|储蓄卡|借记卡|卡号|\bcard)"
+    r"|(?P<us_ssn>\bssn|social security)"
+    r"|(?P<phone>电话|座机|固话|手机|传真|热线|致电|来电|拨打|联系方式"
+    r"|\btel(?:ephone)?|phone|\bfax|\bcall|mobile|\bcell|\bdial|\btext))" + _BETWEEN,
+    re.IGNORECASE,
 )
-_CARD = _before(r"银行卡|信用卡|储蓄卡|借记卡|卡号|\bcard")
-_IDENTITY = _before(r"身份证|证件号码?|\bid card|resident id|identity card")
-_SECURITY = _before(r"\bssn|social security")
+_LENGTHS = {
+    "resident_id": frozenset({15, 18}),
+    "bank_card": frozenset(range(13, 20)),
+    "us_ssn": frozenset({9}),
+    "phone": frozenset(range(7, 13)),
+}
+MARKED_LENGTHS = frozenset().union(*_LENGTHS.values())
+"""How many digits a number can have for a word before it to tell its kind."""
+
 PASSPORT = re.compile(r"护照|passport", re.IGNORECASE)
 
 
@@ -29,14 +36,7 @@ def kind_by_mark(text: str, place: int, digits: str) -> str | None:
 
     `digits` may end in X. None when they say nothing, or of something that has another number of digits.
     """
-    before = text[max(0, place - _REACH) : place]
-    count = len(digits)
-    if count in (15, 18) and _IDENTITY.search(before):
-        return "resident_id"
-    if 13 <= count <= 19 and _CARD.search(before):
-        return "bank_card"
-    if count == 9 and _SECURITY.search(before):
-        return "us_ssn"
-    if 7 <= count <= 12 and _PHONE.search(before):
-        return "phone"
-    return None
+    match = _BEFORE.search(text, max(0, place - _REACH), place)
+    if match is None or match.lastgroup is None or len(digits) not in _LENGTHS[match.lastgroup]:
+        return None
+    return match.lastgroup

@@ -8,28 +8,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address
-from itertools import pairwise
+from itertools import islice, pairwise
+from typing import NamedTuple
 
 from stdnum import luhn
 from stdnum.cn import uscc
 from stdnum.us import ssn
 
 from services.gateway.detection.effort import Effort
+from services.gateway.detection.marks import MARKED_LENGTHS as _MARKED_LENGTHS
 from services.gateway.detection.marks import kind_by_mark
 from services.gateway.detection.phones import Groups, longest_international, national
 from services.gateway.detection.shape import Shape
 
+Span = tuple[int, int]
+
 _GROUP = re.compile(rb"[0-9]+")
+_HAS_DIGIT = re.compile(rb"[0-9]")
 _MOST_GROUPS = 8
-_MOST_DIGITS = 19
+_LEAST_DIGITS, _MOST_DIGITS = 7, 19
+_EFFORT_OF_A_PLUS = 5
 
 # GB 11643: place (GB/T 2260), date of birth, serial number, check character.
 _PLACE = r"(?:1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[123])[0-9]{4}"
 _DAY = r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
 _RESIDENT_18 = re.compile(_PLACE + r"(?:18|19|20)[0-9]{2}" + _DAY + r"[0-9]{3}[0-9X]", re.ASCII)
 _RESIDENT_15 = re.compile(_PLACE + r"[0-9]{2}" + _DAY + r"[0-9]{3}", re.ASCII)
+# What stands before a number and belongs to it; a bracket only if it is closed within.
+_LEAD = re.compile(rb"(?:\(?\+ ?\(?|\()$")
 _CHECK_X = re.compile(rb"[ .\-/()_]{0,3}[Xx](?![0-9A-Za-z])")
 _RESIDENT_15_GROUPS = frozenset({(15,), (6, 6, 3), (6, 9), (3, 3, 6, 3), (3, 3, 3, 3, 3), (1,) * 15})
 
@@ -66,11 +73,11 @@ _CREDIT_CODE = re.compile(rb"[0-9A-HJ-NPQRTUWXYa-hj-npqrtuwxy](?:[ -]?[0-9A-HJ-N
 _VERSION_BEFORE = re.compile(
     r"(?:\bv|version|\bver\.?|release|build|版本?号?|章节?|第|section|§)[\s:：=]{0,2}$", re.IGNORECASE
 )
+_TOKEN = 16  # so far letters and digits beside a value are looked at
 _STRONG_BESIDE_LETTERS = frozenset({"resident_id", "bank_card", "phone"})
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A value's place in the shape, its kind and its one form."""
 
     start: int
@@ -85,26 +92,23 @@ def in_cluster(text: str, shape: Shape, start: int, stop: int, effort: Effort) -
     Raises:
         Exhausted: there was more to look at than is worth it; what was yielded stands.
     """
-    reader = _Cluster(text, shape, effort)
-    window: list[tuple[int, int]] = []
     groups = _GROUP.finditer(shape.data, start, stop)
-    ended = False
-    while True:
-        while not ended and len(window) < _MOST_DIGITS:
-            match = next(groups, None)
-            if match is None:
-                ended = True
-            else:
-                window.append(match.span())
-        if not window:
-            return
+    window = [match.span() for match in islice(groups, _MOST_DIGITS)]
+    more = len(window) == _MOST_DIGITS
+    reader = _Cluster(text, shape, effort)
+    # A value has at least seven digits, so it does not begin in the last few places.
+    while window and (more or stop - window[0][0] >= _LEAST_DIGITS or window[0][0] == start):
         effort.spend()
         used, found = reader.at(window)
+        # A credit code or an X may reach into what looked like further groups.
+        end = 0
         if found is not None:
             yield found
-        # A credit code or an X may reach into what looked like further groups.
-        end = window[used - 1][1] if found is None else found.stop
+            end = found.stop
         del window[:used]
+        if more:
+            window += [match.span() for match in islice(groups, _MOST_DIGITS - len(window))]
+            more = len(window) == _MOST_DIGITS
         while window and window[0][0] < end:
             del window[0]
 
@@ -116,64 +120,101 @@ class _Cluster:
         self._data = shape.data
         self._effort = effort
 
-    def at(self, window: list[tuple[int, int]]) -> tuple[int, Found | None]:
+    def at(self, window: list[Span]) -> tuple[int, Found | None]:
         """Reads a value that begins with the first group; returns how many groups it takes, 1 when there is none."""
         data = self._data
         start, stop = window[0]
-        left = self._letters_before(start)
-        if left < start:
+        beside = _is_alphanumeric(data, start - 1)
+        if beside:
+            left = self._letters_before(start)
             if (found := self._lettered(left, start, stop)) is not None:
                 return 1, found
-        elif (found := self._credit_code(start)) is not None:
+            if _HAS_DIGIT.search(data, left, start):
+                return 1, None
+        elif (len(window) > 1 or _is_alphanumeric(data, stop)) and (found := self._credit_code(start)) is not None:
             return 1, found
-        beside = left < start
-        if beside and any(0x30 <= byte <= 0x39 for byte in data[left:start]):
-            return 1, None
-        signed = data[start - 1 : start] == b"+" or data[max(0, start - 2) : start] == b"+ "
-        if signed:
-            self._effort.spend(5)
-            single = window[1:2] and window[1][1] - window[1][0] == 1
-            digits = [data[a:b].decode() for a, b in window[: None if single else _MOST_GROUPS]]
+        if data[start - 1 : start] == b"+" or data[max(0, start - 2) : start] == b"+ ":
+            self._effort.spend(_EFFORT_OF_A_PLUS)
+            count = 1 + self._singles(window, 1) if len(window) > 1 else 1
+            digits = [data[a:b].decode() for a, b in window[: max(count, _MOST_GROUPS)]]
             taken = longest_international(digits)
             if taken is not None:
                 return taken[0], self._found(window, taken[0], "phone", taken[1])
-        lengths = tuple(b - a for a, b in window)
-        if lengths[0] <= 3 and len(window) >= 4 and (value := self._address(window[:5])) is not None:
+        if len(window) == 1:
+            if _LEAST_DIGITS <= stop - start <= _MOST_DIGITS:
+                return 1, self._together(window, 1, beside)
+            return 1, None
+        if stop - start == 1:
+            singles = self._singles(window, 0)
+            if singles > 2:
+                return singles, self._together(window, singles, beside)
+        if _DATE.match(data, start):
+            return 1, None
+        if stop - start <= 3 and len(window) >= 4 and (value := self._address(window[:5])) is not None:
             return 4, Found(start, window[3][1], "ip", value)
-        most = len(window) if lengths[1:3] == (1, 1) else min(len(window), _MOST_GROUPS)
-        total = sum(lengths[:most])
-        for count in range(most, 0, -1):
-            if total <= _MOST_DIGITS and total >= 7:
-                end = window[count - 1][1]
-                digits_here = "".join(data[a:b].decode() for a, b in window[:count])
-                found = self._read(window, count, digits_here, lengths[:count], end)
-                if found is not None and self._alone(found, beside):
+        if len(window) > 2 and (singles := self._singles(window, 1)) > 2:
+            found = self._together(window, 1 + singles, beside)
+            return (1 if found is None else 1 + singles), found
+        return self._longest(window[:_MOST_GROUPS], beside)
+
+    def _longest(self, window: list[Span], beside: bool) -> tuple[int, Found | None]:
+        """Reads the longest value of the first groups."""
+        lengths = tuple(b - a for a, b in window)
+        total = sum(lengths)
+        for count in range(len(window), 0, -1):
+            if _LEAST_DIGITS <= total <= _MOST_DIGITS:
+                found = self._together(window, count, beside)
+                if found is not None:
                     return count, found
             total -= lengths[count - 1]
         return 1, None
 
-    def _read(self, window: list[tuple[int, int]], count: int, digits: str, groups: Groups, end: int) -> Found | None:
+    def _singles(self, window: list[Span], index: int) -> int:
+        """Returns how many groups from this one on are of one digit, with the same between them."""
+        count = 1
+        previous = window[index]
+        if previous[1] - previous[0] != 1:
+            return 0
+        between = None
+        for start, stop in window[index + 1 :]:
+            separator = self._data[previous[1] : start]
+            if stop - start != 1 or (between is not None and separator != between):
+                break
+            between, previous = separator, (start, stop)
+            count += 1
+        return count
+
+    def _together(self, window: list[Span], count: int, beside: bool) -> Found | None:
+        """Reads the first `count` groups as one value."""
+        data = self._data
+        digits = "".join([data[a:b].decode() for a, b in window[:count]])
+        groups = (len(digits),) if count == 1 else tuple([b - a for a, b in window[:count]])
+        start, end = window[0][0], window[count - 1][1]
+        found = self._read(window, count, digits, groups, start, end)
+        return found if found is not None and self._alone(found, beside) else None
+
+    def _read(self, window: list[Span], count: int, digits: str, groups: Groups, start: int, end: int) -> Found | None:
         total = len(digits)
-        start = window[0][0]
-        even = count < 3 or self._evenly(window[:count])
-        if groups == (1,) * total and not even:
-            return None
         if total in (17, 18) and (found := self._resident(start, end, digits)) is not None:
             return found
         if total >= 12 and self._is_card(digits, groups, start):
             return self._found(window, count, "bank_card", digits)
-        if total == 18 and uscc.is_valid(digits) and count <= _CREDIT_CODE_SEPARATORS:
+        if total == 18 and count <= _CREDIT_CODE_SEPARATORS and uscc.calc_check_digit(digits) == digits[-1]:
             return Found(start, end, "credit_code", digits)
         if total == 15 and groups in _RESIDENT_15_GROUPS and _RESIDENT_15.fullmatch(digits):
             return self._found(window, count, "resident_id", digits)
-        if 10 <= total <= 17 and (value := national(digits, groups, even)) is not None:
+        if 10 <= total <= 17 and (value := national(digits, groups, self._evenly(window[:count]))) is not None:
             return self._found(window, count, "phone", value)
-        if groups == (3, 2, 4) and even and ssn.is_valid(digits):
+        if groups == (3, 2, 4) and self._evenly(window[:3]) and ssn.is_valid(digits):
             return self._found(window, count, "us_ssn", digits)
-        if (count <= 3 or count == len(window) <= 5) and not _DATE.match(self._data, start):
+        if (
+            (count <= 3 or count == len(window) <= 5)
+            and total in _MARKED_LENGTHS
+            and not _DATE.match(self._data, start)
+        ):
             kind = kind_by_mark(self._text, self._shape.place(start), digits)
             if kind is not None:
-                value = (national(digits, groups, even) or digits) if kind == "phone" else digits
+                value = (national(digits, groups, even=True) or digits) if kind == "phone" else digits
                 return self._found(window, count, kind, value)
         return None
 
@@ -183,7 +224,7 @@ class _Cluster:
         before = self._data[max(0, start - 2) : start]
         if before[1:] == b"." and before[:1].isdigit():
             return False  # a fraction
-        return luhn.is_valid(digits) or bool(groups in _UNIONPAY_GROUPS and _UNIONPAY.fullmatch(digits))
+        return luhn.checksum(digits) == 0 or bool(groups in _UNIONPAY_GROUPS and _UNIONPAY.fullmatch(digits))
 
     def _resident(self, start: int, end: int, digits: str) -> Found | None:
         stop = end
@@ -202,7 +243,7 @@ class _Cluster:
     def _credit_code(self, start: int) -> Found | None:
         """A unified social credit code (GB 32100) with a letter that begins here."""
         match = _CREDIT_CODE.match(self._data, start)
-        if match is None or _is_alphanumeric(self._data[match.end() : match.end() + 1]):
+        if match is None or _is_alphanumeric(self._data, match.end()):
             return None
         value = match[0].translate(None, b" -").decode().upper()
         if (
@@ -216,7 +257,7 @@ class _Cluster:
 
     def _lettered(self, left: int, start: int, stop: int) -> Found | None:
         """A value that begins with letters: a passport's number, or a credit code of a newer kind."""
-        if start - left <= 2 and not _is_alphanumeric(self._data[stop : stop + 1]):
+        if start - left <= 2 and not _is_alphanumeric(self._data, stop):
             token = self._data[left:stop]
             if _PASSPORT.fullmatch(token) and self._data[max(0, left - 1) : left] not in (b"-", b"_"):
                 return Found(left, stop, "passport", token.decode())
@@ -224,25 +265,25 @@ class _Cluster:
 
     def _letters_before(self, start: int) -> int:
         left = start
-        while left > 0 and start - left < 16 and _is_alphanumeric(self._data[left - 1 : left]):
+        while start - left < _TOKEN and _is_alphanumeric(self._data, left - 1):
             left -= 1
         return left
 
     def _alone(self, found: Found, beside: bool) -> bool:
         """Whether letters beside the value leave it one: only where its form is strong, and no digits follow them."""
-        data = self._data
         stop = found.stop
-        end = stop
-        while end < len(data) and end - stop < 16 and _is_alphanumeric(data[end : end + 1]):
-            end += 1
-        if not beside and end == stop:
+        behind = _is_alphanumeric(self._data, stop)
+        if not (beside or behind):
             return True
         least = _LEAST_CARD_BESIDE_LETTERS if found.kind == "bank_card" else 11
-        if found.kind not in _STRONG_BESIDE_LETTERS or found.stop - found.start < least:
+        if found.kind not in _STRONG_BESIDE_LETTERS or stop - found.start < least:
             return False
-        return not any(0x30 <= byte <= 0x39 for byte in data[stop:end])
+        end = stop
+        while end - stop < _TOKEN and _is_alphanumeric(self._data, end):
+            end += 1
+        return not _HAS_DIGIT.search(self._data, stop, end)
 
-    def _address(self, window: list[tuple[int, int]]) -> str | None:
+    def _address(self, window: list[Span]) -> str | None:
         """An IPv4 address in the first four groups, unless there is a fifth behind a dot, or it is a version's."""
         data = self._data
         for (_, end), (begin, _) in pairwise(window[:4]):
@@ -260,23 +301,22 @@ class _Cluster:
         except ValueError:
             return None
 
-    def _evenly(self, window: list[tuple[int, int]]) -> bool:
+    def _evenly(self, window: list[Span]) -> bool:
         """Whether the same thing stands between all groups."""
-        return len({self._data[end:begin] for (_, end), (begin, _) in pairwise(window)}) == 1
+        return len(window) < 3 or len({self._data[end:begin] for (_, end), (begin, _) in pairwise(window)}) == 1
 
-    def _found(self, window: list[tuple[int, int]], count: int, kind: str, value: str) -> Found:
+    def _found(self, window: list[Span], count: int, kind: str, value: str) -> Found:
         start, stop = window[0][0], window[count - 1][1]
         data = self._data
-        if data[start - 1 : start] == b"(" and b")" in data[start:stop]:
-            start -= 1
-        if data[start - 1 : start] == b"+":
-            start -= 1
-        elif data[max(0, start - 2) : start] == b"+ ":
-            start -= 2
-        if data[start - 1 : start] == b"(" and b")" in data[start:stop]:
-            start -= 1
+        if start and data[start - 1] in b"+( ":
+            match = _LEAD.search(data, max(0, start - 4), start)
+            if match is not None and (b"(" not in match[0] or b")" in data[start:stop]):
+                start = match.start()
+            elif data[start - 1] == 0x2B:
+                start -= 1
         return Found(start, stop, kind, value)
 
 
-def _is_alphanumeric(byte: bytes) -> bool:
-    return byte.isalnum()
+def _is_alphanumeric(data: bytes, place: int) -> bool:
+    """Whether there is an ASCII letter or digit at this place, which may lie outside."""
+    return place >= 0 and data[place : place + 1].isalnum()

@@ -85,7 +85,8 @@ _CONTROLS = bytes(code for code in range(128) if _BYTES[code] == 0)
 _DECISIVE = b"0123456789@:"
 
 
-@dataclass(frozen=True, slots=True)
+# Built for each text, so not frozen: that takes three times as long.
+@dataclass(slots=True)
 class Shape:
     """The bytes, and where each stands in the text."""
 
