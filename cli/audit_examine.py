@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO
 
 from cli.audit_source import LiveLog, NoCheckpoint
 from cli.failure import CommandFailed
-from services.audit.merkle.entries import read_content
+from services.audit.merkle.entries import read_content, restored
 from services.audit.merkle.notes import Checkpoint, NoteInvalid, Verifier, open_note
 from services.audit.merkle.proofs import verify_consistency
 from services.audit.merkle.verification import EntriesBroken, LeafHashes, Verdict, verify
@@ -22,6 +23,7 @@ def examine(
     leaf_hashes: LeafHashes,
     started: Callable[[int], None] = lambda size: None,
     progress: Callable[[int], None] = lambda done: None,
+    objects: Sequence[tuple[str, BinaryIO]] = (),
 ) -> Verdict:
     """Verifies what a server holds against `trusted` and its own newest checkpoint, then tries its proofs.
 
@@ -32,6 +34,7 @@ def examine(
         leaf_hashes: a witness's, empty without one.
         started: called with the number of entries once that is known.
         progress: called now and then with the number of entries read.
+        objects: files of the archive, with their names, for contents that the server has not any more.
 
     Raises:
         CommandFailed: the server can't be asked, has nothing signed yet, or its checkpoint is not signed with the key.
@@ -48,7 +51,7 @@ def examine(
     size = max(checkpoint.size for checkpoint in checkpoints)
     started(size)
     probes = sorted(set(_probes(newest.size))) if newest else []
-    verdict = verify(log.entries(size), checkpoints, read_content, leaf_hashes, progress, probes)
+    verdict = verify(restored(log.entries(size), objects), checkpoints, read_content, leaf_hashes, progress, probes)
     if verdict.ok and newest is None:
         verdict.proof_fault = "every entry is as it was signed, but the log has lost its checkpoints and proves nothing"
     elif verdict.ok and newest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,13 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="The folder of a witness: with it the first bad record of any log is named.",
 )
+@click.option(
+    "--archive",
+    "archived",
+    type=_FILE,
+    multiple=True,
+    help="A file of the archive, for contents that left the log; may be repeated.",
+)
 @mesh_address
 @as_json
 @click.pass_context
@@ -49,6 +56,7 @@ def verify(
     public_key: str | None,
     files: tuple[Path, ...],
     witness: Path | None,
+    archived: tuple[Path, ...],
     address: str | None,
     data: Path,
     json_: bool,
@@ -66,7 +74,7 @@ def verify(
     from cli.audit_examine import examine
     from cli.audit_source import LiveLog, read_checkpoints
     from cli.witness_folder import WitnessFolder
-    from services.audit.merkle.entries import read_content, read_entries
+    from services.audit.merkle.entries import read_content, read_entries, restored
     from services.audit.merkle.verification import verify as check
 
     kept = WitnessFolder(witness) if witness else None
@@ -76,7 +84,9 @@ def verify(
         trusted += kept.checkpoints
     apart = len(trusted)
     leaves = kept.leaf_hashes if kept else b""
-    with _progress(hidden=json_) as (started, progress):
+    with ExitStack() as closing:
+        started, progress = closing.enter_context(_progress(hidden=json_))
+        objects = [(one.name, closing.enter_context(one.open("rb"))) for one in archived]
         if file:
             beside = file.with_name(f"{file.name}.checkpoint")
             if beside.exists():
@@ -84,11 +94,11 @@ def verify(
             if not trusted:
                 raise CommandFailed(f"there is no {beside.name} beside {file}; give a checkpoint with --checkpoint")
             started(max(checkpoint.size for checkpoint in trusted))
-            with file.open("rb") as content:
-                verdict = check(read_entries(content), trusted, read_content, leaves, progress)
+            content = closing.enter_context(file.open("rb"))
+            verdict = check(restored(read_entries(content), objects), trusted, read_content, leaves, progress)
         else:
-            with LiveLog(address or running_mesh(data)["public"]) as log:
-                verdict = examine(log, key, trusted, leaves, started, progress)
+            log = closing.enter_context(LiveLog(address or running_mesh(data)["public"]))
+            verdict = examine(log, key, trusted, leaves, started, progress, objects)
     report = _report(verdict, apart, len(leaves))
     if json_:
         click.echo(json.dumps(report, ensure_ascii=False))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import heapq
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from assay.audit.v1 import audit_pb2
@@ -90,6 +91,31 @@ def read_entries(file: BinaryIO) -> Iterator[Entry]:
             raise EntriesBroken("what the file holds here is no entry") from None
         yield to_entry(message)
         at = end
+
+
+def restored(entries: Iterator[Entry], objects: Sequence[tuple[str, BinaryIO]]) -> Iterator[Entry]:
+    """Yields entries, those that are archived with their contents again, as far as the archive's objects hold them.
+
+    Whether a content is the right one shows when it is hashed, so an object needs no proof of its own.
+
+    Raises:
+        EntriesBroken: an object can't be read on; its text names the object. Or `entries` does.
+    """
+    archived = heapq.merge(*(_named(name, read_entries(file)) for name, file in objects), key=lambda one: one.place)
+    found = next(archived, None)
+    for entry in entries:
+        while found is not None and found.place < entry.place:
+            found = next(archived, None)
+        if found is not None and found.place == entry.place and entry.state is State.ARCHIVED and not entry.record:
+            entry = entry._replace(record=found.record, state=State.PRESENT)
+        yield entry
+
+
+def _named(name: str, entries: Iterator[Entry]) -> Iterator[Entry]:
+    try:
+        yield from entries
+    except EntriesBroken as broken:
+        raise EntriesBroken(f"{name}: {broken}") from None
 
 
 def _varint(buffer: bytes, at: int) -> tuple[int, int]:

@@ -9,10 +9,10 @@ from assay.audit.v1 import audit_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.audit.merkle.entries import LONGEST_ENTRY, framed, read_content, read_entries, to_entry
+from services.audit.merkle.entries import LONGEST_ENTRY, framed, read_content, read_entries, restored, to_entry
 from services.audit.merkle.hashing import EMPTY_ROOT, leaf_hash
 from services.audit.merkle.notes import Checkpoint
-from services.audit.merkle.verification import EntriesBroken, Entry, RecordInvalid, State, verify
+from services.audit.merkle.verification import EntriesBroken, Entry, RecordInvalid, State, Verdict, verify
 from tests.fixtures.merkle_logs import ORIGIN, Log, entry, log, numbered, record, root_of, without_content
 
 SIZES = [10, 60, 100]
@@ -332,6 +332,31 @@ def test_junk_in_a_file_is_no_entry(junk: bytes) -> None:
     with pytest.raises(EntriesBroken, match="no entry"):
         next(entries)
     assert LONGEST_ENTRY < 0x80 * 2**21
+
+
+def test_archived_contents_are_verified_with_the_archives_objects() -> None:
+    whole = log(50, []).entries
+    away = emptied(*range(3, 20), 30, state=State.ARCHIVED, actions=[removed((3, 20), (30, 31), archived=True)])
+    kept = Checkpoint(ORIGIN, 51, root_of(away.entries))
+
+    def check(*objects: Sequence[Entry]) -> Verdict:
+        files = [(f"{number}.log", io.BytesIO(a_file(one))) for number, one in enumerate(objects)]
+        return verify(restored(iter(away.entries), files), [kept], read_content)
+
+    assert check().removed == {State.ARCHIVED: 18}
+    # One object may hold places that lie between those of another; one that the log still has is not looked at.
+    verdict = check([*whole[3:9], whole[30]], whole[9:21])
+    assert verdict.ok
+    assert verdict.removed == {}
+    assert check(whole[3:10]).removed == {State.ARCHIVED: 11}
+    verdict = check([*whole[3:9], whole[9]._replace(record=record(9, "forged")), *whole[10:20]])
+    assert str(verdict.finding) == "entry 9: its record does not have the hash that the log has for it"
+    files = [("0.log", io.BytesIO(a_file(whole[3:20])[:-5]))]
+    verdict = verify(
+        restored(iter(away.entries), files), [kept], read_content, b"".join(one.leaf_hash for one in whole)
+    )
+    assert verdict.finding is not None
+    assert "0.log: the file ends inside it" in str(verdict.finding)
 
 
 def test_states_of_entries() -> None:
