@@ -185,14 +185,14 @@ def from_consistency(proof: Consistency) -> audit_pb2.GetConsistencyProofRespons
 
 def from_entries(entries: Sequence[Entry]) -> audit_pb2.ListEntriesResponse:
     """Returns the message of entries."""
-    return audit_pb2.ListEntriesResponse(
-        entries=[
-            audit_pb2.LogEntry(
-                index=entry.index,
-                leaf_hash=entry.leaf_hash,
-                record=entry.record,
-                state=audit_pb2.EntryState.ValueType(int(entry.state)),
-            )
-            for entry in entries
-        ]
+    return audit_pb2.ListEntriesResponse(entries=map(from_entry, entries))
+
+
+def from_entry(entry: Entry) -> audit_pb2.LogEntry:
+    """Returns the message of an entry."""
+    return audit_pb2.LogEntry(
+        index=entry.index,
+        leaf_hash=entry.leaf_hash,
+        record=entry.record,
+        state=audit_pb2.EntryState.ValueType(int(entry.state)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
@@ -14,11 +14,13 @@ from services.audit import actions
 from services.audit.adapters.store import SqlEventStore
 from services.audit.custody import EVER, MOST_RANGES, Erased, Held, Hold, Person, Span
 from services.audit.events import Arrival, State
+from services.audit.months import Month
 from services.kernel.sql import Transaction
 from services.kernel.stores import StoreUnavailable
 
 Result = TypeVar("Result")
 Intact = Callable[[], Awaitable[None]]
+Shrink = Callable[[Transaction, int, Collection[Month]], None]
 
 _log = logging.getLogger(__name__)
 
@@ -43,15 +45,16 @@ class SqlCustody:
         require_intact: Intact,
         *,
         scrub: Callable[[], None] = lambda: None,
-        shrink: Callable[[Transaction, int], None] = lambda transaction, horizon: None,
+        shrink: Shrink = lambda transaction, horizon, touched: None,
     ) -> None:
         """`require_intact` returns when the log may be appended to. `scrub` wipes what a destroyed key may have left
-        behind, `shrink` gives back the room of what was appended before a time and removed.
+        behind; `shrink` gives back the room of months before a time, of which those that were touched lost contents.
         """
         self._store = store
         self._require_intact = require_intact
         self._scrub = scrub
         self._shrink = shrink
+        self._touched: set[Month] = set()
 
     async def place(self, hold: Hold, operator: str) -> None:
         def place(transaction: Transaction, now: int) -> None:
@@ -135,7 +138,7 @@ class SqlCustody:
                 return 0
             rows = rows[: sum(span.end - span.start for span in spans)]
             transaction.execute("UPDATE head SET horizon = ? WHERE horizon < ?", (horizon, horizon))
-            _remove(transaction, spans, rows[0][1], rows[-1][1], State.EXPIRED)
+            self._remove(transaction, spans, rows[0][1], rows[-1][1], State.EXPIRED)
             # An event that is older than the horizon is not taken again, so its id may be forgotten. One that says that
             # it is younger, by a clock that went ahead, could come again: its id stays until that time is over.
             old = [(event_id,) for _, _, create_time, event_id, _ in rows if create_time < horizon]
@@ -161,9 +164,10 @@ class SqlCustody:
                 " WHERE entries.idx = event_ids.idx AND entries.append_time = event_ids.append_time)",
                 (known,),
             )
-            self._shrink(transaction, horizon)
+            self._shrink(transaction, horizon, self._touched)
 
         await self._write(tidy)
+        self._touched = {month for month in self._touched if month.end > horizon}
 
     async def has_older(self, time: int) -> bool:
         find = f"SELECT 1 FROM entries WHERE append_time < ? AND {_FREE} LIMIT 1"  # noqa: S608
@@ -206,7 +210,7 @@ class SqlCustody:
                 f" event_ids.event_id) WHERE event_id IN (SELECT event_id {within} AND create_time > append_time)",
                 spans,
             )
-            _remove(transaction, spans, first, last, State.ARCHIVED)
+            self._remove(transaction, spans, first, last, State.ARCHIVED)
             self._append(transaction, actions.contents_archived(spans, name, sha256, operator, now))
             return True
 
@@ -222,6 +226,31 @@ class SqlCustody:
             return work(transaction, max(self._store.clock(), horizon))
 
         return await self._store.database.write(write)
+
+    def _remove(self, transaction: Transaction, spans: Sequence[Span], first: int, last: int, state: State) -> None:
+        """Removes the rows of entries that were appended from `first` to `last`, and notes where they went."""
+        month = Month.of(first)
+        while month.start <= last:
+            self._touched.add(month)
+            month = month.next
+        transaction.executemany(
+            "DELETE FROM entries WHERE idx >= ? AND idx < ? AND append_time >= ? AND append_time <= ?",
+            [(*span, first, last) for span in spans],
+        )
+        for span in spans:
+            start, end = span
+            before = transaction.execute(
+                "SELECT start_idx, end_idx, state FROM removed WHERE start_idx < ? ORDER BY start_idx DESC LIMIT 1",
+                (start,),
+            ).fetchone()
+            if before is not None and tuple(before[1:]) == (start, int(state)):
+                start = before[0]
+                transaction.execute("DELETE FROM removed WHERE start_idx = ?", (start,))
+            behind = transaction.execute("SELECT end_idx, state FROM removed WHERE start_idx = ?", (end,)).fetchone()
+            if behind is not None and behind[1] == int(state):
+                transaction.execute("DELETE FROM removed WHERE start_idx = ?", (end,))
+                end = behind[0]
+            transaction.execute("INSERT INTO removed VALUES (?, ?, ?)", (start, end, int(state)))
 
     def _append(self, transaction: Transaction, said: Arrival) -> None:
         self._store.append(transaction, [said])
@@ -251,28 +280,6 @@ def _spans(indexes: Sequence[int]) -> list[Span]:
         else:
             spans.append(Span(index, index + 1))
     return spans
-
-
-def _remove(transaction: Transaction, spans: Sequence[Span], first: int, last: int, state: State) -> None:
-    """Removes the rows of entries that were appended from `first` to `last`, and notes where they went."""
-    transaction.executemany(
-        "DELETE FROM entries WHERE idx >= ? AND idx < ? AND append_time >= ? AND append_time <= ?",
-        [(*span, first, last) for span in spans],
-    )
-    for span in spans:
-        start, end = span
-        before = transaction.execute(
-            "SELECT start_idx, end_idx, state FROM removed WHERE start_idx < ? ORDER BY start_idx DESC LIMIT 1",
-            (start,),
-        ).fetchone()
-        if before is not None and tuple(before[1:]) == (start, int(state)):
-            start = before[0]
-            transaction.execute("DELETE FROM removed WHERE start_idx = ?", (start,))
-        behind = transaction.execute("SELECT end_idx, state FROM removed WHERE start_idx = ?", (end,)).fetchone()
-        if behind is not None and behind[1] == int(state):
-            transaction.execute("DELETE FROM removed WHERE start_idx = ?", (end,))
-            end = behind[0]
-        transaction.execute("INSERT INTO removed VALUES (?, ?, ?)", (start, end, int(state)))
 
 
 def _see(transaction: Transaction, now: int) -> int:
