@@ -105,7 +105,11 @@ class EncoderManifest:
 
 @dataclass(frozen=True)
 class HeadManifest:
-    """What a head says about itself. `temperature` divides the logits before the softmax."""
+    """What a head says about itself. `temperature` divides the logits before the softmax.
+
+    `raw_input` is the manifest's `input`: "masked", as without the field, or "raw" for a model that needs to see the
+    personal data in a text.
+    """
 
     name: str
     version: Version
@@ -118,6 +122,7 @@ class HeadManifest:
     labels: tuple[str, ...]
     max_tokens: int
     temperature: float
+    raw_input: bool = False
 
 
 class Tokenizer:
@@ -202,6 +207,10 @@ class Head:
     @property
     def max_tokens(self) -> int:
         return self.manifest.max_tokens
+
+    @property
+    def raw_input(self) -> bool:
+        return self.manifest.raw_input
 
     @property
     def encoder(self) -> EncoderRef:
@@ -295,6 +304,13 @@ class _Fields:
         if not values or not all(isinstance(value, str) and value for value in values):
             raise BundleError(self.path, f"field {name!r} must be a non-empty list of strings")
         return tuple(values)
+
+    def choice(self, name: str, default: str, other: str) -> str:
+        """One of two words; the first when the field is missing."""
+        value = self._values.get(name, default)
+        if value not in (default, other):
+            raise BundleError(self.path, f"field {name!r} must be {default!r} or {other!r}, is {value!r}")
+        return str(value)
 
     def parsed(self, name: str, parse: Callable[[str], T]) -> T:
         try:
@@ -396,6 +412,7 @@ def _head(bundle: Path, fields: _Fields, contents: Mapping[str, bytes]) -> Head:
         labels=fields.texts("labels"),
         max_tokens=fields.count("max_tokens"),
         temperature=temperature,
+        raw_input=fields.choice("input", "masked", "raw") == "raw",
     )
     if len(set(manifest.labels)) != len(manifest.labels):
         raise BundleError(fields.path, "field 'labels' repeats a label")

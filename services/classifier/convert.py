@@ -47,4 +47,5 @@ def description(model: Model) -> classifier_pb2.ModelDescription:
         max_tokens=model.head.max_tokens,
         stable=model.stable,
         industry_default=model.industry_default,
+        raw_input=model.head.raw_input,
     )

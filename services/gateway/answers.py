@@ -44,6 +44,8 @@ class Model:
     max_tokens: int
     stable: bool
     industry_default: bool
+    raw_input: bool = False
+    """Whether it is shown texts as they came; all others get them masked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,7 @@ def to_model_page(response: classifier_pb2.ListModelsResponse) -> ModelPage:
             model.max_tokens,
             model.stable,
             model.industry_default,
+            model.raw_input,
         )
         for model in response.models
     )

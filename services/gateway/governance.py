@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from services.gateway.answers import Answer, Classification, ModelPage
 from services.gateway.batching import MicroBatcher, Ticket
+from services.gateway.inputs import ModelInputs
+from services.gateway.masking import MaskedText
 from services.gateway.ports import Classifier
 from services.gateway.recording import Recorder
 from services.gateway.records import AuditRecord, ReviewRequest
@@ -27,12 +29,13 @@ _TICK = 0.005
 class _Inquiry:
     """One query on its way through, with what its record needs."""
 
-    __slots__ = ("audit_id", "encoded", "query", "refusal", "ticket")
+    __slots__ = ("audit_id", "encoded", "masked", "query", "refusal", "ticket")
 
     def __init__(self, query: Query) -> None:
         self.query = query
         self.audit_id = uuid7()
         self.encoded = query.text.encode()
+        self.masked: MaskedText | None = None
         self.refusal: AssayError | None = None
         self.ticket: Ticket | None = None
 
@@ -48,12 +51,14 @@ class GovernedClassifier:
         classifier: Classifier,
         recorder: Recorder,
         scribe: Scribe,
+        inputs: ModelInputs,
     ) -> None:
         self._limits = limits
         self._batcher = batcher
         self._classifier = classifier
         self._recorder = recorder
         self._scribe = scribe
+        self._inputs = inputs
         self._loop = asyncio.get_running_loop()
         self.reviews = 0
         """How many answers went to a person as well."""
@@ -153,7 +158,10 @@ class GovernedClassifier:
                 raise AssayError(Reason.DEADLINE_EXCEEDED)
             check_query(inquiry.query, inquiry.encoded, self._limits)
             self._recorder.require_room()
-            inquiry.ticket = self._batcher.submit(inquiry.query, call.deadline)
+            masker = self._scribe.masker(call)
+            masked = inquiry.masked = masker.mask(inquiry.query.text)
+            shown = self._inputs.shown(inquiry.query, masked, masker)
+            inquiry.ticket = self._batcher.submit(shown, call.deadline)
         except AssayError as error:
             inquiry.refusal = error
 
@@ -172,4 +180,4 @@ class GovernedClassifier:
     def _record(
         self, call: Call, inquiry: _Inquiry, result: Classification | AssayError
     ) -> tuple[AuditRecord, ReviewRequest | None]:
-        return self._scribe.text(call, inquiry.audit_id, inquiry.query, inquiry.encoded, result)
+        return self._scribe.text(call, inquiry.audit_id, inquiry.query, inquiry.encoded, inquiry.masked, result)

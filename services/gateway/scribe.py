@@ -7,7 +7,7 @@ import time
 
 from services.gateway.answers import Classification
 from services.gateway.decision import ConfidenceThreshold
-from services.gateway.masking import Masker
+from services.gateway.masking import MaskedText, Masker
 from services.gateway.records import AuditRecord, ReviewRequest
 from services.gateway.requests import Call, Query
 from services.gateway.tenants import Tenant, Tenants
@@ -30,17 +30,27 @@ class Scribe:
         self._tenants = tenants
         self._threshold = threshold
 
+    def masker(self, call: Call) -> Masker:
+        """Returns what masks for the call's tenant."""
+        return self._tenants.of(call.tenant).masker
+
     def text(
-        self, call: Call, audit_id: str, query: Query, encoded: bytes, result: Classification | AssayError
+        self,
+        call: Call,
+        audit_id: str,
+        query: Query,
+        encoded: bytes,
+        shown: MaskedText | None,
+        result: Classification | AssayError,
     ) -> tuple[AuditRecord, ReviewRequest | None]:
         """Returns the record of one text and, when its answer is doubtful, what asks a person to look.
 
-        `encoded` is the text as UTF-8.
+        `encoded` is the text as UTF-8, `shown` what the masker made of it, if it was asked.
         """
         tenant = self._tenants.of(call.tenant)
         masker = tenant.masker
         too_large = isinstance(result, AssayError) and result.reason is Reason.TEXT_TOO_LARGE
-        masked = "" if too_large else masker.mask(query.text).text
+        masked = "" if too_large else (shown or masker.mask(query.text)).text
         record = AuditRecord(
             audit_id=audit_id,
             time_ns=time.time_ns(),

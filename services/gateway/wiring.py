@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -18,9 +19,11 @@ from services.gateway.adapters.outbox_sqlite import SqliteOutbox
 from services.gateway.batching import BatchingLimits, MicroBatcher
 from services.gateway.convert import record_encoder
 from services.gateway.decision import ConfidenceThreshold
+from services.gateway.detection.scan import prepare
 from services.gateway.durability import assure
 from services.gateway.edge import AI, edge, proxied
 from services.gateway.governance import GovernedClassifier
+from services.gateway.inputs import ModelInputs
 from services.gateway.metrics import BatchSizes, GatewayMetrics
 from services.gateway.ports import Outbox
 from services.gateway.recording import Recorder
@@ -36,6 +39,7 @@ from services.kernel.application import Application, Build, Task
 from services.kernel.eventlog import connections
 from services.kernel.eventlog.port import Publisher
 
+_log = logging.getLogger(__name__)
 _DRAIN_SECONDS = 0.5
 _TEND_SECONDS = 1.0
 
@@ -49,6 +53,12 @@ def build(settings: Settings, publisher: Publisher | None = None) -> Build:
 async def _application(settings: Settings, given: Publisher | None) -> AsyncIterator[Application]:
     async with AsyncExitStack() as closing:
         tenants = Tenants.from_files(settings.pseudonym_key_file, settings.tenants_file)
+        if tenants.plain:
+            _log.warning(
+                "these tenants' masked values are plain SHA-256, which can be guessed and checked",
+                extra={"tenants": list(tenants.plain)},
+            )
+        prepare()
         scribe = Scribe(tenants, ConfidenceThreshold(settings.confidence_threshold))
         settings.data.mkdir(parents=True, exist_ok=True)
         outbox = SqliteOutbox(
@@ -71,12 +81,14 @@ async def _application(settings: Settings, given: Publisher | None) -> AsyncIter
         sizes = BatchSizes()
         batcher = MicroBatcher(classifier.classify, _batching(settings), sizes.observe)
         closing.push_async_callback(batcher.close)
+        inputs = ModelInputs(classifier)
         governed = GovernedClassifier(
             limits=Limits(settings.max_text_bytes, settings.max_batch_texts),
             batcher=batcher,
             classifier=classifier,
             recorder=recorder,
             scribe=scribe,
+            inputs=inputs,
         )
         rejections = RejectionTail(edge(settings).access_log, outbox, scribe, encode, relay.wake)
         neighbours = {}
@@ -95,6 +107,7 @@ async def _application(settings: Settings, given: Publisher | None) -> AsyncIter
             settings.longest_deadline_seconds,
         )
         tasks: dict[str, Task] = {"relay": relay.run, "outbox": partial(_tend, outbox), "rejections": rejections.run}
+        tasks["inputs"] = inputs.run
         if assured.synced is not None:
             tasks["durability"] = assured.synced.watch
         yield Application(

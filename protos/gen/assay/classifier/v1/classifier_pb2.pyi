@@ -247,6 +247,7 @@ class ModelDescription(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     STABLE_FIELD_NUMBER: _builtins.int
     INDUSTRY_DEFAULT_FIELD_NUMBER: _builtins.int
+    RAW_INPUT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name to call it by."""
     version: _builtins.str
@@ -259,6 +260,10 @@ class ModelDescription(_message.Message):
     """Whether an empty version means this one."""
     industry_default: _builtins.bool
     """Whether an item of this industry without a model gets this one."""
+    raw_input: _builtins.bool
+    """Whether the model is shown texts as they came. If not, and by default, a gateway puts the kind of each piece of personal data in its
+    place, for example "[phone]", before the text leaves it.
+    """
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The languages it was trained and measured on, as BCP 47 tags."""
@@ -278,10 +283,11 @@ class ModelDescription(_message.Message):
         max_tokens: _builtins.int = ...,
         stable: _builtins.bool = ...,
         industry_default: _builtins.bool = ...,
+        raw_input: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["industry", b"industry", "industry_default", b"industry_default", "labels", b"labels", "languages", b"languages", "max_tokens", b"max_tokens", "name", b"name", "stable", b"stable", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["industry", b"industry", "industry_default", b"industry_default", "labels", b"labels", "languages", b"languages", "max_tokens", b"max_tokens", "name", b"name", "raw_input", b"raw_input", "stable", b"stable", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
