@@ -9,32 +9,30 @@ from pathlib import Path
 
 import grpc
 import pytest
+import redis.asyncio
 from assay.audit.v1 import audit_pb2, audit_pb2_grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import REGISTRY
 
+from services.audit.merkle.hashing import leaf_hash
+from services.audit.merkle.notes import Checkpoint, Verifier, open_note, split_notes
+from services.audit.merkle.proofs import verify_consistency, verify_inclusion
 from services.audit.settings import Settings
 from services.audit.wiring import build
 from services.kernel.errors import AssayError, Reason
 from services.kernel.eventlog.port import AUDIT_TOPIC, Event, EventLogUnavailable
 from services.kernel.eventlog.redis_streams import RedisPublisher
+from services.kernel.eventlog.topics import CHECKPOINT_TOPIC
 from services.kernel.hosting import aio
 from services.kernel.identifiers import uuid7
+from tests.fixtures import audit as fixtures
 from tests.fixtures.services import error_of, running_service
 from tests.fixtures.valkey import ValkeyServer
 
 
-def audit_event(number: int, event_id: str | None = None) -> audit_pb2.AuditEvent:
-    return audit_pb2.AuditEvent(
-        event_id=event_id or uuid7(),
-        create_time=Timestamp(seconds=1_000 + number),
-        request_id=f"r{number}",
-        caller="ward-7" if number % 2 else "anonymous",
-        method="/assay.ai.v1.AIService/ClassifyText",
-        model="banking" if number % 3 else "triage",
-        answer=audit_pb2.AuditAnswer(label="card_lost", confidence=0.9),
-    )
+def audit_event(number: int) -> audit_pb2.AuditEvent:
+    return fixtures.audit_event(number, event_id=uuid7())
 
 
 def wrapped(message: audit_pb2.AuditEvent) -> Event:
@@ -56,7 +54,8 @@ async def publisher(valkey: ValkeyServer) -> AsyncIterator[RedisPublisher]:
 
 @pytest.fixture
 async def address(valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[str]:
-    settings = Settings(event_log=valkey.url, data=tmp_path / "audit")
+    keys = {name: Path(file) for name, file in fixtures.key_settings(tmp_path / "keys").items()}
+    settings = Settings(event_log=valkey.url, data=tmp_path / "audit", checkpoint_seconds=0.05, **keys)
     async with aio.serve(build(settings)) as port:
         yield f"127.0.0.1:{port}"
 
@@ -65,6 +64,11 @@ async def address(valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[str]:
 async def audit(address: str) -> AsyncIterator[audit_pb2_grpc.AuditServiceAsyncStub]:
     async with client(address) as stub:
         yield stub
+
+
+def service_keys(folder: Path) -> dict[str, str]:
+    """The settings of a service's process that name its keys."""
+    return {f"ASSAY_{name.upper()}": file for name, file in fixtures.key_settings(folder / "keys").items()}
 
 
 async def arrived(stub: audit_pb2_grpc.AuditServiceAsyncStub, event_id: str) -> audit_pb2.AuditEvent:
@@ -125,6 +129,8 @@ async def test_published_events_are_found(
     times = {"start_time": Timestamp(seconds=1_005), "end_time": Timestamp(seconds=1_020)}
     assert await everything(audit, request(**times)) == sent[5:20][::-1]
     assert await everything(audit, request(caller="nobody")) == []
+    assert await everything(audit, request(tenant="acme", label="card_lost", outcome="answer")) == newest_first
+    assert await everything(audit, request(min_confidence=0.8)) == []
     assert len((await audit.ListEvents(audit_pb2.ListEventsRequest())).events) == 30
 
 
@@ -154,6 +160,8 @@ async def test_bad_requests_are_refused_with_their_reason(audit: audit_pb2_grpc.
         (audit_pb2.ListEventsRequest(page_size=-1), "page_size"),
         (audit_pb2.ListEventsRequest(start_time=Timestamp(seconds=2), end_time=Timestamp(seconds=1)), "end_time"),
         (audit_pb2.ListEventsRequest(start_time=Timestamp(nanos=-1)), "start_time"),
+        (audit_pb2.ListEventsRequest(outcome="good"), "outcome"),
+        (audit_pb2.ListEventsRequest(min_confidence=2), "min_confidence"),
     ):
         code, error = await refused(audit.ListEvents(request))
         assert (code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, Reason.FIELD_INVALID)
@@ -190,6 +198,76 @@ async def test_health_names_the_log_and_the_store_and_reading_goes_on_without_th
     await arrived(audit, later.event_id)
 
 
+async def proved(stub: audit_pb2_grpc.AuditServiceAsyncStub, event_id: str) -> audit_pb2.GetInclusionProofResponse:
+    """Asks until a checkpoint covers the event."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await stub.GetInclusionProof(audit_pb2.GetInclusionProofRequest(event_id=event_id))
+            except grpc.aio.AioRpcError as failure:
+                if error_of(failure).reason is not Reason.PROOF_PENDING:
+                    raise
+            await asyncio.sleep(0.02)
+
+
+async def test_the_log_proves_itself_to_who_has_its_public_key(
+    valkey: ValkeyServer, publisher: RedisPublisher, audit: audit_pb2_grpc.AuditServiceAsyncStub, tmp_path: Path
+) -> None:
+    sent = [audit_event(number) for number in range(40)]
+    older: Checkpoint | None = None
+    for start in (0, 20):
+        await publisher.publish(AUDIT_TOPIC, [wrapped(message) for message in sent[start : start + 20]])
+        proof = await proved(audit, sent[start + 19].event_id)
+        told = await audit.GetCheckpoint(audit_pb2.GetCheckpointRequest())
+        verifiers = [Verifier.parse(told.public_key)]
+        signed = open_note(proof.checkpoint, verifiers)
+        assert (signed.size, proof.index) == (proof.tree_size, start + 19)
+        assert verify_inclusion(proof.leaf_hash, proof.index, signed.size, proof.path, signed.root)
+        if older is not None:
+            request = audit_pb2.GetConsistencyProofRequest(first_size=older.size)
+            consistency = await audit.GetConsistencyProof(request)
+            newest = open_note(consistency.checkpoint, verifiers)
+            assert consistency.second_size == newest.size
+            assert verify_consistency(older.size, newest.size, consistency.path, older.root, newest.root)
+        older = signed
+    entries = (await audit.ListEntries(audit_pb2.ListEntriesRequest())).entries
+    assert [entry.index for entry in entries] == list(range(40))
+    assert all(leaf_hash(entry.record) == entry.leaf_hash for entry in entries)
+    hashes = await audit.ListEntries(audit_pb2.ListEntriesRequest(start_index=30, page_size=5, hashes_only=True))
+    assert [entry.leaf_hash for entry in hashes.entries] == [entry.leaf_hash for entry in entries[30:35]]
+    assert not any(entry.record for entry in hashes.entries)
+    # The same checkpoints are outside the database: in the file, and on their topic.
+    notes = list(split_notes((tmp_path / "audit" / "checkpoints.log").read_text()))
+    assert told.checkpoint in notes
+    async with redis.asyncio.from_url(valkey.url) as client:
+        async with asyncio.timeout(60):
+            while True:
+                published = [fields[b"payload"].decode() for _, fields in await client.xrange(CHECKPOINT_TOPIC)]
+                if told.checkpoint in published:
+                    break
+                await asyncio.sleep(0.02)
+    assert set(published) <= set(notes)
+
+
+async def test_proofs_that_can_not_be_given_say_why(audit: audit_pb2_grpc.AuditServiceAsyncStub) -> None:
+    async with asyncio.timeout(60):
+        while True:  # until the first checkpoint, of the empty log
+            code, error = await refused(audit.GetConsistencyProof(audit_pb2.GetConsistencyProofRequest(second_size=9)))
+            if error.reason is not Reason.PROOF_PENDING:
+                break
+    assert (code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, Reason.FIELD_INVALID)
+    assert (error.metadata["field"], error.metadata["value"]) == ("second_size", "9")
+    for call, field in (
+        (audit.ListEntries(audit_pb2.ListEntriesRequest(start_index=-1)), "start_index"),
+        (audit.ListEntries(audit_pb2.ListEntriesRequest(page_size=-1)), "page_size"),
+        (audit.GetInclusionProof(audit_pb2.GetInclusionProofRequest()), "event_id"),
+    ):
+        _, error = await refused(call)
+        assert (error.reason, error.metadata["field"]) == (Reason.FIELD_INVALID, field)
+    _, error = await refused(audit.GetInclusionProof(audit_pb2.GetInclusionProofRequest(event_id="e1")))
+    assert error.reason is Reason.EVENT_UNKNOWN
+
+
 async def test_kill_9_of_service_and_log_mid_stream_loses_nothing_and_doubles_nothing(
     valkey: ValkeyServer, tmp_path: Path
 ) -> None:
@@ -207,7 +285,7 @@ async def test_kill_9_of_service_and_log_mid_stream_loses_nothing_and_doubles_no
             published += len(batch)
             await asyncio.sleep(0.005)
 
-    with running_service("audit", tmp_path, valkey.url) as service:
+    with running_service("audit", tmp_path, valkey.url, service_keys(tmp_path)) as service:
         publishing = asyncio.create_task(publish())
         for kill, reached in ((service.restart, 600), (service.restart, 1200), (valkey.restart, 1800)):
             while published < reached and not publishing.done():  # the count is waited for
