@@ -199,3 +199,32 @@ def _detail(status, message):  # type: ignore[no-untyped-def]
             detail.Unpack(message)
             return message
     raise AssertionError(f"no {message.DESCRIPTOR.name} in {status}")
+
+
+async def test_the_classifier_gets_kinds_in_the_place_of_personal_data(gateway: Gateway) -> None:
+    await gateway.stub.ClassifyText(ai_pb2.TextRequest(text="call 13800138000 now"))
+    assert gateway.classifier.batches == [["call [phone] now"]]
+    (event,) = await gateway.events(1)
+    assert event.input.masked_text.startswith("call [phone:")
+    assert event.input.characters == len("call 13800138000 now")
+
+
+async def test_names_with_personal_data_reach_neither_the_classifier_nor_the_answer(gateway: Gateway) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await gateway.stub.ClassifyText(ai_pb2.TextRequest(text="hello", model="13800138000"))
+    assert gateway.classifier.asked[0][0].startswith("[phone:")
+    assert "13800138000" not in str(raised.value.details())
+    assert all(b"13800138000" not in str(value).encode() for _, value in raised.value.trailing_metadata() or ())
+
+
+async def test_a_model_that_asks_for_raw_texts_gets_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.gateway.inputs._KNOWN_SECONDS", 0.05)
+    async with running_gateway(tmp_path) as gateway:
+        gateway.classifier.raw.add("triage")
+        async with asyncio.timeout(30):
+            while gateway.classifier.batches[-1:] != [["call 13800138000"]]:
+                await gateway.stub.ClassifyText(ai_pb2.TextRequest(text="call 13800138000", model="triage"))
+                await asyncio.sleep(0.1)
+        await gateway.stub.ClassifyText(ai_pb2.TextRequest(text="call 13800138000", model="intent"))
+        assert gateway.classifier.batches[-1] == ["call [phone]"]
+        assert all(b"13800138000" not in event.payload for event in gateway.log.topic(AUDIT_TOPIC))

@@ -163,6 +163,8 @@ def test_missing_and_unlisted_files_are_found(tmp_path: Path) -> None:
         ({"labels": ["a", "b", "c"]}, "do not fit 3 labels"),
         ({"labels": "ab"}, "field 'labels' must be list"),
         ({"temperature": 0.0}, "must be positive"),
+        ({"input": "both"}, "field 'input' must be 'masked' or 'raw', is 'both'"),
+        ({"input": 3}, "field 'input' must be"),
         ({"temperature": 1}, "field 'temperature' must be float"),
         ({"max_tokens": True}, "field 'max_tokens' must be int"),
         ({"max_tokens": 9}, "max_tokens 9 exceeds the encoder's 8"),
@@ -217,3 +219,10 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no encoder bundle found"):
         load_catalogue(tmp_path)
+
+
+@pytest.mark.parametrize(("changes", "raw"), [({}, False), ({"input": "masked"}, False), ({"input": "raw"}, True)])
+def test_a_head_sees_raw_texts_only_if_its_manifest_asks(tmp_path: Path, changes: dict[str, str], raw: bool) -> None:
+    write_encoder(tmp_path)
+    write_head(tmp_path, **changes)
+    assert load_catalogue(tmp_path).heads[0].raw_input is raw
