@@ -24,7 +24,7 @@ from cli import guard
 from cli.failure import CommandFailed
 from cli.folder import DataFolder
 from cli.part import Part, Recipe, State, View
-from cli.parts import GATEWAY, MODELS, Plan, hosted_by, recipes
+from cli.parts import GATEWAY, KAFKA, MODELS, VALKEY, Plan, hosted_by, recipes
 from cli.ports import LOOPBACK, public_port
 
 READY_SECONDS = 180.0
@@ -46,6 +46,7 @@ class Mesh:
         *,
         models: Path = MODELS,
         host: str = "auto",
+        kafka: bool = False,
         settings: Mapping[str, Mapping[str, str]] | None = None,
         on_change: Callable[[View], None] = lambda view: None,
     ) -> None:
@@ -55,6 +56,7 @@ class Mesh:
             port: the public port of 127.0.0.1; 0 for a free one.
             models: the folder of the models that ship.
             host: "auto", "envoy" or "aio", for the gateway.
+            kafka: whether Kafka is the event log, in place of Valkey; needs Java and, at the first start, Maven.
             settings: further settings by part, {"gateway": {"CONFIDENCE_THRESHOLD": "0.9"}}, without the prefix ASSAY_.
             on_change: called with the new view of a part after each change.
         """
@@ -67,6 +69,7 @@ class Mesh:
         self._port = port
         self._models = models
         self._host = host
+        self._kafka = kafka
         self._settings = settings or {}
         self._on_change = on_change
         self._changed = asyncio.Event()
@@ -84,7 +87,9 @@ class Mesh:
             self._port = public_port(self._port)
             self.address = f"{LOOPBACK}:{self._port}"
             self.folder.keys.make()
-            plan = Plan(self.folder, self._port, self._models, self._host, self._settings)
+            if self._kafka:
+                await asyncio.to_thread(_require_kafka)
+            plan = Plan(self.folder, self._port, self._models, self._host, self._settings, self._kafka)
             self._build(recipes(plan))
             self._start_guard()
             self._write()
@@ -123,6 +128,13 @@ class Mesh:
         except TimeoutError:
             late = next(part for part in self.parts.values() if part.view.state is not State.READY)
             raise self._failure(late, f" after {timeout_seconds:g} s") from None
+
+    @property
+    def event_log(self) -> str:
+        """The URL of the event log, as ASSAY_EVENT_LOG takes it; empty before the parts are known."""
+        if log := self.parts.get(KAFKA):
+            return f"kafka://{log.recipe.address}"
+        return f"redis://{self.parts[VALKEY].recipe.address}/0" if VALKEY in self.parts else ""
 
     async def hold(self, name: str) -> None:
         """Kills a part as kill -9 does and keeps it down; for tests and benchmarks. Returns when it is down."""
@@ -203,6 +215,7 @@ class Mesh:
                 "public": self.address,
                 "host": self.host,
                 "host_reason": self.host_reason,
+                "event_log": self.event_log,
                 "started": self._started,
                 "models": str(self._models),
                 "parts": {
@@ -228,3 +241,14 @@ class Mesh:
             f"{part.recipe.name} is not ready{when}: {part.view.detail or part.view.state}; its log is {part.view.log}"
         )
         return CommandFailed("\n  ".join([words, *lines]), part=part.recipe.name, log=str(part.view.log), lines=lines)
+
+
+def _require_kafka() -> None:
+    """Raises CommandFailed where Kafka can't be had, before anything is started; fetches it the first time."""
+    from cli import kafka
+
+    try:
+        kafka.find_java()
+        kafka.fetch()
+    except kafka.KafkaMissing as error:
+        raise CommandFailed(f"{error}; or leave out --kafka: Valkey carries the events then") from None

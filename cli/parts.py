@@ -22,7 +22,8 @@ MOST_TRITON_INSTANCES = 4
 TRITON_GRACE_SECONDS = 0.5
 """Triton takes seconds to unload what it could as well drop: it keeps nothing, and whoever calls it ended before."""
 
-VALKEY, TRITON, CLASSIFIER, AUDIT, REVIEW, GATEWAY = "valkey", "triton", "classifier", "audit", "review", "gateway"
+VALKEY, KAFKA = "valkey", "kafka"
+TRITON, CLASSIFIER, AUDIT, REVIEW, GATEWAY = "triton", "classifier", "audit", "review", "gateway"
 NEEDS: Mapping[str, tuple[str, ...]] = {
     VALKEY: (),
     TRITON: (),
@@ -32,6 +33,16 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     GATEWAY: (VALKEY, CLASSIFIER, AUDIT, REVIEW),
 }
 """In the order of starting; parts that do not need each other start at the same time."""
+
+
+def needs(kafka: bool) -> Mapping[str, tuple[str, ...]]:
+    """Returns NEEDS, with Kafka in Valkey's place where that is the event log."""
+    if not kafka:
+        return NEEDS
+    return {
+        KAFKA if name == VALKEY else name: tuple(KAFKA if need == VALKEY else need for need in needed)
+        for name, needed in NEEDS.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +55,12 @@ class Plan:
     host: str
     settings: Mapping[str, Mapping[str, str]]
     """By part, further settings without their prefix."""
+    kafka: bool = False
+    """Kafka is the event log, in place of Valkey."""
 
 
 def recipes(plan: Plan) -> list[Recipe]:
-    """Returns the parts in the order of `NEEDS`, each at free ports that it keeps when it is started again.
+    """Returns the parts in the order of `needs`, each at free ports that it keeps when it is started again.
 
     Raises:
         CommandFailed: something that they need is not installed.
@@ -56,9 +69,9 @@ def recipes(plan: Plan) -> list[Recipe]:
         raise CommandFailed(f"{TRITON_ENVIRONMENT} is missing, and Triton lives there; run: make setup")
     if not plan.models.is_dir():
         raise CommandFailed(f"there is no models folder {plan.models}; give it with --models")
-    ports = _Ports()
+    ports = _Ports(plan.kafka)
     return [
-        _valkey(plan, ports),
+        _kafka(plan, ports) if plan.kafka else _valkey(plan, ports),
         _triton(plan, ports),
         *(_service(name, plan, ports) for name in (CLASSIFIER, AUDIT, REVIEW, GATEWAY)),
     ]
@@ -67,9 +80,10 @@ def recipes(plan: Plan) -> list[Recipe]:
 class _Ports:
     """The addresses of the parts, by part and purpose."""
 
-    def __init__(self) -> None:
-        names = [*(f"{name}" for name in NEEDS if name != GATEWAY), "gateway admin"]
-        names += [f"{name} metrics" for name in NEEDS if name != VALKEY]
+    def __init__(self, kafka: bool) -> None:
+        parts = needs(kafka)
+        names = [*(f"{name}" for name in parts if name != GATEWAY), "gateway admin", f"{KAFKA} controller"]
+        names += [f"{name} metrics" for name in parts if name not in (VALKEY, KAFKA)]
         self._ports = dict(zip(names, free_ports(len(names)), strict=True))
 
     def port(self, name: str) -> int:
@@ -90,6 +104,26 @@ def _valkey(plan: Plan, ports: _Ports) -> Recipe:
         return Launch(tuple(valkey.command(binary, ports.port(VALKEY), plan.folder.of(VALKEY))), _inherited())
 
     return Recipe(VALKEY, prepare, ports[VALKEY], readiness.valkey(ports[VALKEY]), ROOT)
+
+
+def _kafka(plan: Plan, ports: _Ports) -> Recipe:
+    from cli import kafka
+
+    def prepare() -> Launch:
+        try:
+            folder = plan.folder.of(KAFKA).absolute()
+            controller = ports.port(f"{KAFKA} controller")
+            command = kafka.command(kafka.find_java(), kafka.fetch(), ports.port(KAFKA), controller, folder)
+        except kafka.KafkaMissing as error:
+            raise CommandFailed(str(error)) from None
+        return Launch(tuple(command), _inherited())
+
+    # It is ready when it has the topics: nobody needs it before.
+    return Recipe(KAFKA, prepare, ports[KAFKA], readiness.kafka_with_topics(ports[KAFKA]), ROOT)
+
+
+def _event_log(plan: Plan, ports: _Ports) -> str:
+    return f"kafka://{ports[KAFKA]}" if plan.kafka else f"redis://{ports[VALKEY]}/0"
 
 
 def _triton(plan: Plan, ports: _Ports) -> Recipe:
@@ -130,14 +164,14 @@ def _triton(plan: Plan, ports: _Ports) -> Recipe:
 def _service(name: str, plan: Plan, ports: _Ports) -> Recipe:
     address = f"{LOOPBACK}:{plan.port}" if name == GATEWAY else ports[name]
     metrics = ports[f"{name} metrics"]
-    redis = f"redis://{ports[VALKEY]}/0"
+    event_log = _event_log(plan, ports)
     data = str(plan.folder.of(name))
     settings: dict[str, str] = {"LISTEN": address, "METRICS_LISTEN": metrics}
     match name:
         case "classifier":
             settings |= {"TRITON_ADDRESSES": ports[TRITON], "MODELS": str(plan.models.absolute())}
         case "audit" | "review":
-            settings |= {"EVENT_LOG": redis, "DATA": data}
+            settings |= {"EVENT_LOG": event_log, "DATA": data}
             if name == AUDIT:
                 keys = plan.folder.keys
                 settings |= {"KEY_FILE": str(keys.audit), "SIGNING_KEY_FILE": str(keys.audit_signing)}
@@ -147,7 +181,7 @@ def _service(name: str, plan: Plan, ports: _Ports) -> Recipe:
                 "CLASSIFIER_ADDRESSES": ports[CLASSIFIER],
                 "AUDIT_ADDRESS": ports[AUDIT],
                 "REVIEW_ADDRESS": ports[REVIEW],
-                "EVENT_LOG": redis,
+                "EVENT_LOG": event_log,
                 "DATA": data,
                 "PSEUDONYM_KEY_FILE": str(plan.folder.keys.pseudonym),
                 "ADMIN_LISTEN": ports["gateway admin"],
@@ -155,7 +189,7 @@ def _service(name: str, plan: Plan, ports: _Ports) -> Recipe:
     settings |= plan.settings.get(name, {})
     environment = {**_inherited(), **{f"ASSAY_{key}": value for key, value in settings.items()}}
     launch = Launch((sys.executable, "-m", f"services.{name}"), environment)
-    return Recipe(name, lambda: launch, address, readiness.serving(address), ROOT, NEEDS[name], metrics)
+    return Recipe(name, lambda: launch, address, readiness.serving(address), ROOT, needs(plan.kafka)[name], metrics)
 
 
 def _inherited() -> dict[str, str]:

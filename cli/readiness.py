@@ -94,6 +94,46 @@ def valkey(address: str) -> Probe:
     return probe
 
 
+def kafka(address: str) -> Probe:
+    """A probe that asks which requests the broker knows; one that still starts does not answer."""
+
+    async def probe() -> None:
+        from services.kernel.eventlog.kafka import ping
+        from services.kernel.eventlog.port import EventLogUnavailable
+
+        await connects(address)
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await ping([address])
+        except (EventLogUnavailable, TimeoutError):
+            raise NotReady(f"no broker answers at {address}") from None
+
+    return probe
+
+
+def kafka_with_topics(address: str) -> Probe:
+    """A probe of a broker that is to have every topic; it creates those that are missing, once."""
+    answers = kafka(address)
+    created = False
+
+    async def probe() -> None:
+        nonlocal created
+        await answers()
+        if created:
+            return
+        from services.kernel.eventlog import kafka_topics
+        from services.kernel.eventlog.port import EventLogUnavailable
+        from services.kernel.eventlog.topics import TOPICS
+
+        try:
+            await asyncio.to_thread(kafka_topics.create, [address], TOPICS)
+        except EventLogUnavailable as error:
+            raise NotReady(f"its topics can't be created yet: {error}") from None
+        created = True
+
+    return probe
+
+
 def triton(address: str, model: str = "") -> Probe:
     """A probe of a Triton: the server ready and, where named, that model loaded."""
 

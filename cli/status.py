@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +17,7 @@ from google.protobuf.json_format import MessageToDict
 from rich.table import Table
 from rich.text import Text
 
-from cli import parts, readiness
+from cli import parts, readiness, symptoms
 from cli.folder import running_mesh
 from cli.options import as_json, data_folder
 from cli.terminal import console
@@ -28,11 +25,10 @@ from cli.terminal import console
 # The names under which each service's grpc.health.v1 answers for what it depends on.
 DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
     parts.CLASSIFIER: ("triton",),
-    parts.AUDIT: ("eventlog", "store"),
-    parts.REVIEW: ("eventlog", "store"),
+    parts.AUDIT: ("eventlog", "store", "consumer", "tree", "checkpoints", "clock"),
+    parts.REVIEW: ("eventlog", "store", "consumer"),
     parts.GATEWAY: ("classifier", "outbox", "eventlog", "audit", "review"),
 }
-OUTBOX_DEPTH = re.compile(r"^gateway_outbox_events(?:\{[^}]*\})? ([0-9.eE+]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +45,8 @@ class Health:
     detail: str
     dependencies: dict[str, str] = field(default_factory=dict)
     """By name, "SERVING" or "NOT_SERVING"."""
+    problems: list[str] = field(default_factory=list)
+    """What is wrong, in plain words."""
 
 
 @click.command()
@@ -56,6 +54,9 @@ class Health:
 @as_json
 def status(data: Path, json_: bool) -> None:
     """Ask every part of the running mesh how it is; exit code 1 when one is down or no mesh runs.
+
+    Says what is wrong in plain words: a full or waiting outbox, an event log or a database that is away, consumers that
+    are behind, dead letters, checkpoints that are late.
 
     \b
     assay status
@@ -74,12 +75,15 @@ def status(data: Path, json_: bool) -> None:
 
 async def _report(mesh: Mapping[str, Any]) -> dict[str, Any]:
     names = list(mesh["parts"])
-    gateway = mesh["parts"].get(parts.GATEWAY, {})
-    found, models, depth = await asyncio.gather(
+    pages = [mesh["parts"][name].get("metrics") for name in names]
+    found, models, told = await asyncio.gather(
         asyncio.gather(*(_ask(name, mesh["parts"][name]) for name in names)),
         _models(mesh["parts"][parts.CLASSIFIER]["address"]),
-        asyncio.to_thread(_outbox_depth, gateway.get("metrics")),
+        asyncio.gather(*(asyncio.to_thread(symptoms.read, page, readiness.PROBE_SECONDS) for page in pages)),
     )
+    for part, samples in zip(found, told, strict=True):
+        part.problems.extend(symptoms.symptoms(samples or {}))
+    gateway = dict(zip(names, told, strict=True)).get(parts.GATEWAY)
     return {
         "running": True,
         "healthy": all(part.up for part in found),
@@ -88,7 +92,7 @@ async def _report(mesh: Mapping[str, Any]) -> dict[str, Any]:
         "host_reason": mesh.get("host_reason", ""),
         "pid": mesh["pid"],
         "since": mesh["started"],
-        "outbox_depth": depth,
+        "outbox_depth": None if gateway is None else int(symptoms.value(gateway, "gateway_outbox_events")),
         "parts": [asdict(part) for part in found],
         "models": models,
     }
@@ -97,7 +101,8 @@ async def _report(mesh: Mapping[str, Any]) -> dict[str, Any]:
 async def _ask(name: str, known: Mapping[str, Any]) -> Health:
     """Asks one part; a part that does not answer is down, whatever the supervisor last saw."""
     address: str = known["address"]
-    probe = {parts.VALKEY: readiness.valkey, parts.TRITON: readiness.triton}.get(name, readiness.serving)(address)
+    probes = {parts.VALKEY: readiness.valkey, parts.KAFKA: readiness.kafka, parts.TRITON: readiness.triton}
+    probe = probes.get(name, readiness.serving)(address)
     detail = ""
     try:
         await probe()
@@ -107,7 +112,11 @@ async def _ask(name: str, known: Mapping[str, Any]) -> Health:
     asked = DEPENDENCIES.get(name, ())
     answers = await asyncio.gather(*(readiness.health(address, each) for each in asked), return_exceptions=True)
     dependencies = {each: answer for each, answer in zip(asked, answers, strict=True) if isinstance(answer, str)}
-    return Health(name, address, known["pid"], known["restarts"], known["state"], not detail, detail, dependencies)
+    # A process that can't start has said why before it ended.
+    problems = list(known.get("last_lines") or ())[-1:] if detail else []
+    return Health(
+        name, address, known["pid"], known["restarts"], known["state"], not detail, detail, dependencies, problems
+    )
 
 
 async def _models(classifier: str) -> list[dict[str, Any]]:
@@ -123,18 +132,6 @@ async def _models(classifier: str) -> list[dict[str, Any]]:
         return []
     found = MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     return list(found["models"])
-
-
-def _outbox_depth(metrics: str | None) -> int | None:
-    """How many events the gateway has not yet handed to the event log; None where it does not say."""
-    if metrics is None:
-        return None
-    try:
-        with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=readiness.PROBE_SECONDS) as response:
-            found = OUTBOX_DEPTH.search(response.read().decode())
-    except (OSError, urllib.error.URLError):
-        return None
-    return int(float(found[1])) if found else None
 
 
 def _show(report: Mapping[str, Any]) -> None:
@@ -155,6 +152,9 @@ def _show(report: Mapping[str, Any]) -> None:
             needs.append(*(("ok", "green") if answer == "SERVING" else (answer.lower(), "red")))
         made.add_row(part["name"], health, part["address"], str(part["pid"] or "-"), str(part["restarts"]), needs)
     screen.print(made)
+    for part in report["parts"]:
+        for problem in part["problems"]:
+            screen.print(Text.assemble((f"{part['name']}: ", "bold"), (problem, "yellow")))
     for model in report["models"]:
         stable = ", stable" if model["stable"] else ""
         words = f"{model['name']} {model['version']}: {model['industry']}, {len(model['labels'])} labels"

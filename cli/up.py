@@ -63,24 +63,30 @@ def mesh_makeup(function: Decorated) -> Decorated:
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Public; 0 for a free one."
 )
 @mesh_makeup
+@click.option(
+    "--kafka",
+    is_flag=True,
+    help="Apache Kafka carries the events, instead of Valkey; needs Java 17, at first Maven too.",
+)
 @data_folder
 @as_json
-def up(port: int, models: Path, host: str, data: Path, json_: bool) -> None:
+def up(port: int, models: Path, host: str, kafka: bool, data: Path, json_: bool) -> None:
     """Start the mesh and keep it running; what dies is started again. Ctrl-C stops everything.
 
     \b
     assay up
     assay up --port 9090 --data .assay-two      a second mesh beside the first
+    assay up --kafka                            with Kafka as the event log
     assay up --json | jq .                      one line for each change
     """
-    asyncio.run(_up(port, models, host, data, json_))
+    asyncio.run(_up(port, models, host, kafka, data, json_))
 
 
-async def _up(port: int, models: Path, host: str, data: Path, json_: bool) -> None:
+async def _up(port: int, models: Path, host: str, kafka: bool, data: Path, json_: bool) -> None:
     told = told_to_stop()
     screen = screen_of(json_)
     with screen:
-        async with Mesh(data, port, models=models, host=host, on_change=screen.changed) as mesh:
+        async with Mesh(data, port, models=models, host=host, kafka=kafka, on_change=screen.changed) as mesh:
             screen.mesh = mesh
             ready = asyncio.create_task(mesh.ready())
             if await first_of(ready, told):
