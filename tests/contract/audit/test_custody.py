@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,8 +45,8 @@ def custody_of(store: SqlEventStore, tmp_path: Path) -> SqlCustody:
 
 
 @pytest.fixture
-async def custody(store: SqlEventStore, tmp_path: Path) -> AsyncIterator[SqlCustody]:
-    yield custody_of(store, tmp_path)
+async def custody(store: SqlEventStore, tmp_path: Path) -> SqlCustody:
+    return custody_of(store, tmp_path)
 
 
 async def verdict(store: SqlEventStore) -> Verdict:
