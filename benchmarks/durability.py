@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from benchmarks.durability_faults import Breaker, Fault, draw
+from benchmarks.durability_faults import Breaker, Down, Fault, draw
 from benchmarks.durability_load import Load
 from benchmarks.durability_log import AuditLog, LogUnreadable
 from benchmarks.durability_oracle import UNAUDITED, Verdict, judge
 from benchmarks.harness import Goal, Result
+from benchmarks.postgres_server import PostgresServer
 from cli.mesh import Mesh
 
 SEED = 6
 TRIALS, QUICK_TRIALS = 20, 6
 LOAD_SECONDS = 2.5
+"""How long things break. The load goes on until all is back, and for RECOVERED_SECONDS more."""
+RECOVERED_SECONDS = 0.5
 SETTLE_SECONDS = 90.0
 """After so long without a fault nothing is late any more: what is missing then is lost."""
 _POLL_SECONDS = 0.2
@@ -45,13 +49,25 @@ _POLL_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """Where a mesh keeps its events."""
+    """Where a mesh keeps its events: the broker, the audit log's database; and when a record counts as durable."""
 
-    name: str
-    settings: dict[str, dict[str, str]] = field(default_factory=dict)
+    kafka: bool
+    postgres: bool
+    durability: str
+
+    @property
+    def name(self) -> str:
+        broker, database = "kafka" if self.kafka else "valkey", "postgresql" if self.postgres else "sqlite"
+        return f"{broker}, {database}, {self.durability}"
 
 
-STORAGES = (Storage("valkey, sqlite"),)
+STORAGES = (
+    Storage(kafka=False, postgres=False, durability="process"),
+    Storage(kafka=True, postgres=True, durability="broker"),
+    Storage(kafka=False, postgres=True, durability="fsync"),
+    Storage(kafka=True, postgres=False, durability="process"),
+)
+"""Trial n runs on number n of these, counted round and round."""
 
 
 @dataclass(slots=True)
@@ -72,11 +88,17 @@ class Trial:
     """What was broken."""
 
     verdict: Verdict = field(default_factory=Verdict)
+    """Of this trial and of those before it on the same mesh, which share a ledger."""
+
     unverified: list[str] = field(default_factory=list)
+    """Why the log does not verify; of those before too."""
+
+    found: list[str] = field(default_factory=list)
+    """What of all that was not there before."""
 
     @property
     def clean(self) -> bool:
-        return self.verdict.clean and not self.unverified
+        return not self.found
 
 
 def run(quick: bool, trials: int | None = None, seed: int | None = None, trial: int | None = None) -> Result:
@@ -112,8 +134,18 @@ class _Bench:
         kept = True
         try:
             async with AsyncExitStack() as closing:
-                mesh = await closing.enter_async_context(Mesh(folder / "mesh", settings=storage.settings))
+                settings = {"gateway": {"AUDIT_DURABILITY": storage.durability}}
+                database = None
+                if storage.postgres:
+                    (folder / "postgres").mkdir()
+                    server = PostgresServer(folder / "postgres")
+                    closing.push_async_callback(asyncio.to_thread, server.stop)
+                    await asyncio.to_thread(server.start)
+                    settings["audit"] = {"STORE": server.url()}
+                    database = Down(partial(asyncio.to_thread, server.kill), partial(asyncio.to_thread, server.start))
+                mesh = await closing.enter_async_context(Mesh(folder / "mesh", kafka=storage.kafka, settings=settings))
                 await mesh.ready()
+                breaker = Breaker(mesh, folder / "mesh" / "gateway" / "outbox.sqlite3", database)
                 load = await closing.enter_async_context(Load(mesh.address))
                 log = AuditLog(mesh.parts["audit"].view.address, folder / "mesh" / "audit" / "checkpoints.log")
                 closing.push_async_callback(log.close)
@@ -121,41 +153,47 @@ class _Bench:
                 for number in numbers:
                     faults = draw(self._seed, number, LOAD_SECONDS)
                     try:
-                        found = await self._trial(number, storage, faults, mesh, load, log, folder)
+                        found = await self._trial(Trial(number, storage.name), faults, breaker, mesh, load, log)
                     except BaseException:
                         self._console.print(f"[red]trial {number} broke off[/red]: {'; '.join(map(str, faults))}")
                         raise
-                    self._say(found, seen, folder)
+                    wrong = [*found.verdict.lines(), *found.unverified]
+                    found.found = [line for line in wrong if line not in seen]
+                    seen.update(wrong)
+                    self._say(found)
                     self._trials.append(found)
                     advance()
                 self._checkpoints += log.checkpoints
             kept = not all(trial.clean for trial in self._trials if trial.storage == storage.name)
         finally:
             if kept:
-                self._console.print(f"the mesh's folder is kept: {folder}")
+                self._console.print(f"the mesh's folder is kept: {folder}", soft_wrap=True)
             else:
                 shutil.rmtree(folder, ignore_errors=True)
 
     async def _trial(
         self,
-        number: int,
-        storage: Storage,
+        trial: Trial,
         faults: Sequence[Fault],
+        breaker: Breaker,
         mesh: Mesh,
         load: Load,
         log: AuditLog,
-        folder: Path,
     ) -> Trial:
-        trial = Trial(number, storage.name)
-        chance = random.Random(f"{self._seed}/{number}/load")
-        breaker = Breaker(mesh, folder / "mesh" / "gateway" / "outbox.sqlite3")
+        chance = random.Random(f"{self._seed}/{trial.number}/load")
         start, since = time.monotonic(), time.time_ns()
         before = len(load.calls)
-        trial.events, _ = await asyncio.gather(
-            breaker.run(faults, random.Random(chance.random())),
-            load.run(number, LOAD_SECONDS, random.Random(chance.random())),
-        )
-        await mesh.ready()
+        enough = asyncio.Event()
+        loading = asyncio.create_task(load.run(trial.number, enough, random.Random(chance.random())))
+        try:
+            trial.events, _ = await asyncio.gather(
+                breaker.run(faults, random.Random(chance.random())), asyncio.sleep(LOAD_SECONDS)
+            )
+            await mesh.ready()
+            await asyncio.sleep(RECOVERED_SECONDS)
+        finally:
+            enough.set()
+        await loading
         await self._settle(trial, mesh, load, log, since)
         own = load.calls[before:]
         told = [told for call in own for told in call.answers]
@@ -191,23 +229,22 @@ class _Bench:
         if quiet < 2 and log.signed != log.size:
             trial.unverified.append(f"the newest checkpoint is of {log.signed} entries; the log has {log.size}")
 
-    def _say(self, trial: Trial, seen: set[str], folder: Path) -> None:
-        """Prints a trial's line, and what is new of what is wrong."""
+    def _say(self, trial: Trial) -> None:
+        """Prints a trial's line, and what it found wrong."""
         verdict = "[green]clean[/green]" if trial.clean else "[red]not clean[/red]"
         self._console.print(
             f"trial {trial.number:>3}  {trial.storage}  {verdict}  {trial.answered} answers, "
-            f"{trial.unaudited} unaudited  {trial.seconds:.1f} s  {'; '.join(trial.events)}"
+            f"{trial.unaudited} unaudited  {trial.seconds:.1f} s  {'; '.join(trial.events)}",
+            soft_wrap=True,
         )
-        fresh = [line for line in [*trial.verdict.lines(), *trial.unverified] if line not in seen]
-        seen.update(fresh)
-        for line in fresh:
-            self._console.print(f"    [red]{line}[/red]")
-        if fresh:
+        for line in trial.found:
+            self._console.print(f"    [red]{line}[/red]", soft_wrap=True)
+        if not trial.clean:
             again = f"assay bench durability --seed {self._seed} --trial {trial.number}"
             self._console.print(f"    to run it again: {again}")
 
     def _result(self, seconds: float) -> Result:
-        # Trials of one mesh share a ledger, so each verdict holds those before it; the last of each mesh holds all.
+        # The last verdict of each mesh holds all before it.
         last = {trial.storage: trial for trial in self._trials}.values()
         faults = Counter(event.partition(" at ")[0] for trial in self._trials for event in trial.events)
         figures: dict[str, Any] = {

@@ -83,8 +83,8 @@ class Load:
         await self._channel.close()
         self._threads.shutdown()
 
-    async def run(self, trial: int, seconds: float, chance: random.Random) -> None:
-        """Sends calls for so long, at random moments; returns when every one of them has ended."""
+    async def run(self, trial: int, enough: asyncio.Event, chance: random.Random) -> None:
+        """Sends calls at random moments until it is enough; returns when every one of them has ended."""
         kinds: Mapping[_Make, int] = {
             self._text: 36,
             self._rest: 16,
@@ -99,9 +99,7 @@ class Load:
             self._hang_up: 6,
         }
         makers, weights = list(kinds), list(kinds.values())
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        while loop.time() < end:
+        while not enough.is_set():
             await asyncio.sleep(chance.expovariate(CALLS_PER_SECOND))
             (make,) = chance.choices(makers, weights)
             if len(self._running) >= MOST_IN_FLIGHT:

@@ -40,6 +40,8 @@ REFUSED = Told(reason="METHOD_UNKNOWN")
         (text(Told(reason="MESSAGE_MALFORMED")), [Record("e1", "e1", "load-a", reason="MESSAGE_MALFORMED")]),
         (text(Told(reason="AUDIT_UNAVAILABLE")), []),
         (text(Told(reason="AUDIT_UNAVAILABLE")), [Record("e1", "ask-a", "load-a", reason="AUDIT_UNAVAILABLE")]),
+        # the time ran out while the record of the answer was being stored
+        (text(Told(reason="DEADLINE_EXCEEDED")), [RIGHT]),
         (Call("load-a", "listing", 1, {}, Told()), [Record("e1", "e1", "load-a")]),
         (batch(REFUSED), [Record("e1", "e1", "load-a", reason="METHOD_UNKNOWN")]),
         (batch(REFUSED), [Record("e1", "ask-a", "load-a"), Record("e2", "ask-b", "load-a")]),
@@ -54,6 +56,7 @@ def test_what_is_right_is_clean(call: Call, records: list[Record]) -> None:
     [
         ("lost", text(), []),
         ("lost", text(Told(reason="TEXT_BLANK")), []),
+        ("lost", text(Told(reason="DEADLINE_EXCEEDED")), []),
         ("lost", Call("load-a", "listing", 1, {}, Told()), []),
         ("lost", batch(REFUSED), []),
         ("lost", batch(REFUSED), [Record("e1", "ask-a", "load-a")]),
