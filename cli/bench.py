@@ -15,6 +15,7 @@ BENCHES: Mapping[str, str] = {
     "audit": "benchmarks.audit",
     "durability": "benchmarks.durability",
     "host": "benchmarks.host",
+    "masking": "benchmarks.masking",
     "outage": "benchmarks.outage",
     "path": "benchmarks.path",
     "tamper": "benchmarks.tamper",
@@ -36,6 +37,7 @@ def bench(name: str, quick: bool, check: bool, only_json: bool, **given: int | N
     audit       durable appends/s of the audit log, proofs and verification of 1,000,000 records
     durability  whether every answer is in the audit log once, whatever is killed meanwhile
     host        requests/s inside Envoy over grpc.aio
+    masking     how much personal data is found, what else is taken for it, and how long it takes
     outage      calls that fail and events that are lost while the event log is away
     path        requests/s end to end over a bare loop
     tamper      whether every change of an audit log is found and its place named
