@@ -217,6 +217,7 @@ async def test_the_log_proves_itself_to_who_has_its_public_key(
     older: Checkpoint | None = None
     for start in (0, 20):
         await publisher.publish(AUDIT_TOPIC, [wrapped(message) for message in sent[start : start + 20]])
+        await arrived(audit, sent[start + 19].event_id)
         proof = await proved(audit, sent[start + 19].event_id)
         told = await audit.GetCheckpoint(audit_pb2.GetCheckpointRequest())
         verifiers = [Verifier.parse(told.public_key)]
