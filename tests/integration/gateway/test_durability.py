@@ -14,7 +14,9 @@ import pytest
 from assay.ai.v1 import ai_pb2, ai_pb2_grpc
 from assay.audit.v1 import audit_pb2
 from google.rpc import error_details_pb2
+from prometheus_client import generate_latest
 
+from cli import symptoms
 from services.kernel.errors import Reason
 from services.kernel.eventlog.port import AUDIT_TOPIC
 from services.kernel.eventlog.redis_streams import RedisSubscription
@@ -42,6 +44,22 @@ async def test_every_answer_arrives_once_while_the_log_comes_and_goes(tmp_path: 
         ids += await asyncio.gather(*(ask(gateway, f"back {number}") for number in range(40)))
         events = await gateway.events(120)
         assert Counter(event.event_id for event in events) == Counter(ids)
+
+
+async def test_what_is_wrong_is_measured_as_status_tells_it(tmp_path: Path) -> None:
+    changes = {"audit_durability": "broker", "broker_timeout_seconds": 0.5, "outbox_max_events": 5}
+    async with running_gateway(tmp_path, **changes) as gateway:
+        await ask(gateway)
+        assert symptoms.symptoms(symptoms.parse(generate_latest().decode())) == []
+        gateway.log.down = True
+        for _ in range(5):
+            await ask(gateway)
+        while len(told := symptoms.symptoms(symptoms.parse(generate_latest().decode()))) < 3:
+            await asyncio.sleep(0.01)  # until the relay has tried
+        refusing, failing, fallback = told
+        assert refusing.startswith("calls are refused")
+        assert failing.startswith("the event log can't be reached")
+        assert "(5 events so far)" in fallback
 
 
 async def test_with_the_log_there_an_answer_is_in_it_before_it_leaves(tmp_path: Path) -> None:
