@@ -128,7 +128,7 @@ def _verify(database: Path, workshop: Workshop, witness: WitnessFolder, leaves: 
     """Returns the verdict; None when the log could not be verified at all."""
     with workshop.serving(database) as log:
         try:
-            return examine(log, workshop.signer.verifier, witness.checkpoints, leaves)
+            return examine(log, workshop.signer.verifier, witness.checkpoints, leaves, search=True)
         except CommandFailed as failure:
             print(failure.message, file=sys.stderr)
             return None

@@ -74,9 +74,18 @@ class Tampering:
         event_id = f"forged-{self.chance.getrandbits(64):016x}"
         record = audit_pb2.AuditRecord.FromString(self.record(other))
         record.event.event_id = event_id
-        row |= {"idx": index, "event_id": event_id, "record": record.SerializeToString()}
+        if self.chance.random() < 0.5:  # without, what is sealed can't be opened under the new id
+            record.sealed, record.key_id = b"", ""
+        row |= {
+            "idx": index,
+            "event_id": event_id,
+            "key_id": record.key_id,
+            "record": record.SerializeToString(),
+        }
         marks = ", ".join("?" * len(row))
         self.execute(f"INSERT INTO entries ({', '.join(map(str, row))}) VALUES ({marks})", *row.values())
+        digest = self.chance.randbytes(32)
+        self.execute("INSERT INTO event_ids VALUES (?, ?, ?, ?)", event_id, index, row["append_time"], digest)
 
     def swap(self, one: int, other: int) -> None:
         for table in ("entries", "event_ids"):
@@ -160,6 +169,12 @@ def insert(log: Tampering) -> int:
     return index
 
 
+def insert_behind(log: Tampering) -> int:
+    """Puts an event behind the log's end, where no tree covers it but a search finds it."""
+    log.add(log.size)
+    return log.size
+
+
 def insert_rehashed(log: Tampering) -> int:
     index = log.chance.randint(0, log.size)
     log.shift(index, 1)
@@ -210,7 +225,7 @@ def fork(log: Tampering) -> int:
 MUTATIONS: Mapping[str, Sequence[Mutation]] = {
     "edit": (edit_bit, edit, edit_rehashed, edit_leaf_hash, edit_node_hash),
     "delete": (delete, delete_rehashed),
-    "insert": (insert, insert_rehashed),
+    "insert": (insert, insert_behind, insert_rehashed),
     "reorder": (reorder, reorder_rehashed),
     "truncate": (truncate, truncate_rehashed),
     "roll back": (roll_back,),

@@ -26,6 +26,15 @@ class NoCheckpoint(CallFailed):
     """The log has not signed anything yet."""
 
 
+class LogDamaged(EntriesBroken):
+    """The server says itself that its log is damaged. `index` is the entry that it names, None where it names none."""
+
+    def __init__(self, words: str, place: str) -> None:
+        super().__init__(words)
+        number = place.removeprefix("entry ")
+        self.index = int(number) if number != place and number.isdecimal() else None
+
+
 class LiveLog:
     """The audit log of a server at `address`, host:port. Use it as a context manager; everything raises CallFailed."""
 
@@ -47,7 +56,7 @@ class LiveLog:
 
         Raises:
             NoCheckpoint
-            EntriesBroken: the server says that its log is damaged.
+            LogDamaged
         """
         note: str = self._ask(self._stub.GetCheckpoint, audit_pb2.GetCheckpointRequest()).checkpoint
         return note
@@ -56,10 +65,37 @@ class LiveLog:
         """Yields entries from 0 to `end` - 1, fewer where the log ends before.
 
         Raises:
-            EntriesBroken: the server says that its log is damaged there.
+            LogDamaged: at the entry that would come next, or behind it.
         """
         for page in self._pages(0, end, hashes_only=False):
             yield from map(to_entry, page)
+
+    def entry(self, index: int) -> Entry | None:
+        """Returns an entry; None where the log has none."""
+        page = next(self._pages(index, index + 1, hashes_only=False), ())
+        return to_entry(page[0]) if page and page[0].index == index else None
+
+    def search(self) -> Iterator[str]:
+        """Yields the ids of all events that a search finds, newest first."""
+        token = ""
+        while True:
+            page = self._ask(
+                self._stub.ListEvents, audit_pb2.ListEventsRequest(page_size=PAGE_ENTRIES, page_token=token)
+            )
+            for event in page.events:
+                yield event.event_id
+            if not (token := page.next_page_token):
+                return
+
+    def place(self, event_id: str) -> int | None:
+        """Returns the entry that an event is said to be; None when there is no such event any more."""
+        try:
+            index: int = self._ask(self._stub.GetEvent, audit_pb2.GetEventRequest(event_id=event_id)).index
+        except CallFailed as failure:
+            if failure.reason == Reason.EVENT_UNKNOWN.name:
+                return None
+            raise
+        return index
 
     def leaf_hashes(self, start: int, end: int) -> Iterator[bytes]:
         """Yields the leaf hashes of entries `start` to `end` - 1, fewer where the log ends before.
@@ -97,24 +133,25 @@ class LiveLog:
             return method(request, timeout=CALL_SECONDS)
         except grpc.RpcError as error:
             code, words = error.code(), error.details() or ""
+            info = _error_info(error)
+            reason = str(info.reason)
             if code is grpc.StatusCode.DATA_LOSS:
-                raise EntriesBroken(words) from None
-            reason = _reason(error)
+                raise LogDamaged(words, info.metadata.get("place", "")) from None
             if code is grpc.StatusCode.UNAVAILABLE and not reason:
                 words = f"nothing answers at {self.address}; is the mesh running? (assay status)"
             failure = NoCheckpoint if reason == Reason.PROOF_PENDING.name else CallFailed
             raise failure(code.name, words, reason) from None
 
 
-def _reason(error: Any) -> str:
-    """Returns the catalogue's reason of a failed call; empty where it was not the service that failed it."""
+def _error_info(error: Any) -> error_details_pb2.ErrorInfo:
+    """Returns the catalogue's reason of a failed call, with its metadata; empty where the service did not fail it."""
     info = error_details_pb2.ErrorInfo()
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
             for detail in status_pb2.Status.FromString(value).details:
                 if detail.Is(info.DESCRIPTOR):
                     detail.Unpack(info)
-    return str(info.reason)
+    return info
 
 
 def public_key(given: str) -> Verifier:

@@ -47,6 +47,7 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     multiple=True,
     help="A file of the archive, for contents that left the log; may be repeated.",
 )
+@click.option("--search", is_flag=True, help="Hold what a search of the live log finds against its entries too.")
 @mesh_address
 @as_json
 @click.pass_context
@@ -57,6 +58,7 @@ def verify(
     files: tuple[Path, ...],
     witness: Path | None,
     archived: tuple[Path, ...],
+    search: bool,
     address: str | None,
     data: Path,
     json_: bool,
@@ -71,6 +73,8 @@ def verify(
     assay audit verify audit.log --public-key audit.pub --checkpoint kept-in-january.note
     assay audit verify --address 10.0.0.7:8080 --witness /mnt/elsewhere/witness
     """
+    if file and search:
+        raise click.UsageError("--search asks a live log; it can't go with FILE")
     from cli.audit_examine import examine
     from cli.audit_source import LiveLog, read_checkpoints
     from cli.witness_folder import WitnessFolder
@@ -98,7 +102,7 @@ def verify(
             verdict = check(restored(read_entries(content), objects), trusted, read_content, leaves, progress)
         else:
             log = closing.enter_context(LiveLog(address or running_mesh(data)["public"]))
-            verdict = examine(log, key, trusted, leaves, started, progress, objects)
+            verdict = examine(log, key, trusted, leaves, started, progress, objects, search)
     report = _report(verdict, apart, len(leaves))
     if json_:
         click.echo(json.dumps(report, ensure_ascii=False))

@@ -124,6 +124,9 @@ class Verdict:
     removed: dict[State, int] = field(default_factory=dict)
     """How many contents are not there, by where they went."""
 
+    events: dict[bytes, int] = field(default_factory=dict)
+    """The entry of each event whose content was read, by packed(event_id)."""
+
     roots: dict[int, bytes] = field(default_factory=dict)
     """The roots that were asked for, by size; as far as they were read."""
 
@@ -181,7 +184,6 @@ class _Verification:
         self._witnessed_size = len(witnessed) // HASH_BYTES
         self._progress = progress
         self._frontier = Frontier()
-        self._seen: set[bytes] = set()
         self._missing: list[Removal] = []
         self._removals: list[Removal] = []
         self._suspect: Finding | None = None
@@ -257,10 +259,8 @@ class _Verification:
             content = self._read_content(record)
         except RecordInvalid as invalid:
             return str(invalid)
-        key = _packed(content.event_id)
-        if key in self._seen:
+        if self._verdict.events.setdefault(packed(content.event_id), index) != index:
             return f"event {content.event_id} is in the log already"
-        self._seen.add(key)
         # An action speaks of what was before it.
         self._removals += [removal for removal in content.removals if removal.end <= index]
         return None
@@ -331,7 +331,7 @@ def _at(index: int, fault: str) -> Finding:
     return Finding(index, index + 1, fault)
 
 
-def _packed(event_id: str) -> bytes:
+def packed(event_id: str) -> bytes:
     """Returns a shorter form of a UUID, as it is written everywhere; of anything else the whole."""
     compact = event_id.replace("-", "")
     if len(compact) == 32 and len(event_id) == 36:

@@ -15,6 +15,7 @@ from assay.audit.v1 import audit_pb2
 from click.testing import CliRunner, Result
 
 from benchmarks.tamper_log import DATABASE, MadeLog, Workshop
+from cli.audit_examine import examine
 from cli.audit_source import LiveLog
 from cli.audit_verify import verify
 from cli.audit_witness import witness
@@ -145,6 +146,59 @@ def test_wrong_proofs_are_found_although_every_entry_is_right(address: str, key:
     answer = call(verify, "--address", address, "--public-key", key)
     assert answer.exit_code == 1
     assert "Every entry is as it was signed, but the log's proof from" in answer.output
+
+
+def test_search_shows_what_the_log_has(address: str, key: str, made: MadeLog) -> None:
+    answer = call(verify, "--address", address, "--public-key", key, "--search")
+    assert answer.exit_code == 0, answer.output
+    answer = call(verify, made.database, "--public-key", key, "--search")
+    assert answer.exit_code == 2
+    assert "--search asks a live log" in answer.output
+
+
+@pytest.mark.parametrize("place", [SIZE, SIZE + 5, 17])
+def test_an_event_that_a_search_shows_and_the_log_lacks_is_named(
+    address: str, key: str, made: MadeLog, place: int
+) -> None:
+    record = audit_pb2.AuditRecord(event=audit_pb2.AuditEvent(event_id="phantom"))
+    columns = "append_time, event_id, create_time, tenant, caller, subject, request_id, model, label, outcome, reason"
+    change(
+        made.database,
+        f"INSERT INTO entries (idx, {columns}, key_id, record) VALUES"
+        " (?, 1, 'phantom', 5, '', '', '', '', '', '', 'answer', '', '', ?)",
+        10_000,
+        record.SerializeToString(),
+    )
+    change(made.database, "INSERT INTO event_ids VALUES ('phantom', ?, 1, x'00')", 10_000)
+    if place != 10_000:
+        change(made.database, "UPDATE entries SET idx = -1 WHERE idx = ?", place)
+        change(made.database, "UPDATE entries SET idx = ? WHERE idx = 10000", place)
+        change(made.database, "UPDATE event_ids SET idx = ? WHERE idx = 10000", place)
+    report = json.loads(call(verify, "--address", address, "--public-key", key, "--search", "--json").stdout)
+    assert (report["ok"], report["first_bad"]) == (False, place)
+    if place >= SIZE:
+        # The entries by themselves are right: what is behind the log's end is no part of it.
+        assert report["proven"] == SIZE
+        assert "a search shows event phantom there, which the log does not have" in report["fault"]
+        assert call(verify, "--address", address, "--public-key", key).exit_code == 0
+
+
+class Forgetful(LiveLog):
+    """A log whose search leaves out its third event."""
+
+    def search(self) -> Iterator[str]:
+        for number, event_id in enumerate(super().search()):
+            if number != 2:
+                yield event_id
+
+
+def test_an_event_that_a_search_hides_is_named(workshop: Workshop, address: str) -> None:
+    with LiveLog(address) as log:
+        third = list(log.search())[2]
+        place = log.place(third)
+    with Forgetful(address) as log:
+        finding = examine(log, workshop.signer.verifier, [], b"", search=True).finding
+    assert str(finding) == f"entry {place}: a search does not show it"
 
 
 def test_a_checkpoint_of_another_key_is_not_believed(address: str, made: MadeLog) -> None:
