@@ -68,6 +68,9 @@ def _outbox(samples: Samples) -> Iterator[str]:
         yield f"the event log does not confirm records; the outbox stands in for it ({taken:,.0f} events so far)"
     if lost := value(samples, "gateway_records_lost_total"):
         yield f"{lost:,.0f} records of callers that had gone could not be kept since it started"
+    if jumps := value(samples, "gateway_clock_jumps_total"):
+        by = value(samples, "gateway_clock_last_jump_seconds")
+        yield f"the clock was set {jumps:.0f} times since it started, the last time by {by:+,.1f} s; records follow it"
 
 
 def _consumer(samples: Samples) -> Iterator[str]:

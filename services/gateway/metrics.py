@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from services.gateway.batching import MicroBatcher
+from services.gateway.clock import ClockWatch
 from services.gateway.durability import SYNC_BOUNDS, Assurance
 from services.gateway.governance import GovernedClassifier
 from services.gateway.ports import Outbox
@@ -42,6 +43,7 @@ class GatewayMetrics:
         recorder: Recorder,
         classifier: GovernedClassifier,
         assured: Assurance,
+        clock: ClockWatch,
     ) -> None:
         self._sizes = sizes
         self._batcher = batcher
@@ -50,6 +52,7 @@ class GatewayMetrics:
         self._recorder = recorder
         self._classifier = classifier
         self._assured = assured
+        self._clock = clock
 
     def describe(self) -> list[Metric]:
         """Nothing beforehand: the registry shall not compare names with another gateway of the process."""
@@ -78,6 +81,10 @@ class GatewayMetrics:
         yield CounterMetricFamily("gateway_relay_failures", "Rounds that failed.", self._relay.failed_attempts)
         yield GaugeMetricFamily("gateway_relay_failing", "1 while the last round failed.", self._relay.failing)
         yield from self._durability()
+        yield CounterMetricFamily("gateway_clock_jumps", "How often the clock was set.", self._clock.jumps)
+        yield GaugeMetricFamily(
+            "gateway_clock_last_jump_seconds", "By how much the last time.", self._clock.last_seconds
+        )
         yield CounterMetricFamily(
             "gateway_records_lost", "Records of departed callers that could not be stored.", self._recorder.lost
         )

@@ -17,6 +17,7 @@ from services.gateway.adapters.classifier import GrpcClassifier
 from services.gateway.adapters.health import GrpcHealth
 from services.gateway.adapters.outbox_sqlite import SqliteOutbox
 from services.gateway.batching import BatchingLimits, MicroBatcher
+from services.gateway.clock import ClockWatch
 from services.gateway.convert import record_encoder
 from services.gateway.decision import ConfidenceThreshold
 from services.gateway.detection.scan import prepare
@@ -97,7 +98,8 @@ async def _application(settings: Settings, given: Publisher | None) -> AsyncIter
                 neighbour = GrpcHealth(part, address)
                 closing.push_async_callback(neighbour.close)
                 neighbours[part] = neighbour.ping
-        metrics = GatewayMetrics(sizes, batcher, outbox, relay, recorder, governed, assured)
+        clock = ClockWatch()
+        metrics = GatewayMetrics(sizes, batcher, outbox, relay, recorder, governed, assured, clock)
         REGISTRY.register(metrics)
         closing.callback(REGISTRY.unregister, metrics)
         servicer = AIServicer(
@@ -106,7 +108,11 @@ async def _application(settings: Settings, given: Publisher | None) -> AsyncIter
             settings.default_deadline_seconds,
             settings.longest_deadline_seconds,
         )
-        tasks: dict[str, Task] = {"relay": relay.run, "outbox": partial(_tend, outbox), "rejections": rejections.run}
+        tasks: dict[str, Task] = {
+            "relay": relay.run,
+            "outbox": partial(_tend, outbox, clock),
+            "rejections": rejections.run,
+        }
         tasks["inputs"] = inputs.run
         if assured.synced is not None:
             tasks["durability"] = assured.synced.watch
@@ -136,9 +142,10 @@ async def _check_outbox(outbox: Outbox) -> None:
     outbox.check()
 
 
-async def _tend(outbox: Outbox) -> None:
+async def _tend(outbox: Outbox, clock: ClockWatch) -> None:
     while True:
         await asyncio.sleep(_TEND_SECONDS)
+        clock.look()
         await outbox.tend()
 
 

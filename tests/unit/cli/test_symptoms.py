@@ -16,6 +16,8 @@ gateway_outbox_refusing 0
 gateway_relay_failing 0
 gateway_audit_fallback 0
 gateway_records_lost_total 0
+gateway_clock_jumps_total 0
+gateway_clock_last_jump_seconds -3600
 assay_consumer_waiting{topic="assay.audit.v1",obstacle="store"} 0
 assay_consumer_lag{topic="assay.audit.v1"} 20
 assay_dead_letters{topic="assay.audit.v1"} 0
@@ -48,6 +50,11 @@ def test_nothing_is_said_of_the_healthy() -> None:
         ),
         ("gateway_audit_fallback 0", "gateway_audit_fallback 1", "the outbox stands in for it"),
         ("gateway_records_lost_total 0", "gateway_records_lost_total 3", "3 records of callers that had gone"),
+        (
+            "clock_jumps_total 0",
+            "clock_jumps_total 2",
+            "the clock was set 2 times since it started, the last time by -3,600.0 s",
+        ),
         (
             'obstacle="store"} 0',
             'obstacle="store"} 1',
