@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +58,13 @@ class PostgresServer:
             connection.execute(f"CREATE DATABASE {name}".encode())
         return self.url(name)
 
-    def start(self) -> None:
-        """Returns when the server answers, after the recovery that follows a kill."""
+    def start(self, most_file_bytes: int | None = None) -> None:
+        """Returns when the server answers, after the recovery that follows a kill.
+
+        `most_file_bytes` lets none of its files grow further, as a disk without room does.
+        """
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        limit = hard if most_file_bytes is None else most_file_bytes
         self._wheel.ensure_pgdata_inited()
         command = [str(self._wheel.bin_path / "postgres"), "-D", str(self.folder), "-h", "", "-k", str(self.folder)]
         with self.log.open("ab") as log:
@@ -65,6 +72,7 @@ class PostgresServer:
                 command,
                 cwd=self.folder,
                 user=self._wheel.system_user,
+                preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -86,6 +86,29 @@ def _waits_for_a_lock(postgres: PostgresServer) -> bool:
     return bool(row and row[0])
 
 
+async def test_a_database_without_room_is_unavailable_until_there_is_some(
+    postgres: PostgresServer, store: PostgresEventStore
+) -> None:
+    large = [audit_event(number) for number in range(24)]
+    for event in large:
+        event.input.masked_text = "x" * 2**20  # sealed, so that nothing can make it smaller
+    postgres.kill()
+    postgres.start(16 * 2**20)  # as much as a file of the write-ahead log has, so that only tables want more
+
+    async def append_all() -> list[Stored]:
+        return [(await store.put([arrival(event)]))[0] for event in large]
+
+    with pytest.raises(StoreUnavailable):
+        await append_all()
+    postgres.restart()
+    held = await store.tree(lambda size, read: size)
+    assert 0 < held < len(large)
+    assert await append_all() == [Stored.REPEAT] * held + [Stored.NEW] * (len(large) - held)
+    entries = await store.entries(0, 100, records=True)
+    assert all(leaf_hash(entry.record) == entry.leaf_hash for entry in entries)
+    assert len(entries) == len(large)
+
+
 async def test_what_the_server_or_the_role_weakens_is_strengthened(postgres: PostgresServer) -> None:
     with psycopg.connect(postgres.url(), autocommit=True) as connection:
         connection.execute("ALTER DATABASE postgres SET synchronous_commit = off")
