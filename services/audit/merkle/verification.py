@@ -7,7 +7,7 @@ The entries come from the log, and are doubted. How much is found depends on wha
 - with one, that is found, and lies between the last checkpoint that still holds and the first that does not;
 - with a witness's leaf hashes too, its first entry is named.
 
-Memory: about 100 bytes an entry, because each event's id is kept to find one that is there twice.
+Memory: about 150 bytes an entry, because each event's id is kept to find one that is there twice.
 """
 
 from __future__ import annotations
