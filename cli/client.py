@@ -115,20 +115,8 @@ class PublicPort:
         try:
             response: Message = await method(request, timeout=CALL_SECONDS, metadata=tuple(self._headers.items()))
         except grpc.aio.AioRpcError as error:
-            raise self._from_grpc(error) from None
+            raise call_failed(error, self.address) from None
         return MessageToDict(response, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-
-    def _from_grpc(self, error: grpc.aio.AioRpcError) -> CallFailed:
-        info = error_details_pb2.ErrorInfo()
-        for key, value in error.trailing_metadata() or ():
-            if key == "grpc-status-details-bin":
-                for detail in status_pb2.Status.FromString(value).details:
-                    if detail.Is(info.DESCRIPTOR):
-                        detail.Unpack(info)
-        details = error.details() or ""
-        if error.code() is grpc.StatusCode.UNAVAILABLE and not info.reason:
-            details = f"nothing answers at {self.address}; is the mesh running? (assay status)"
-        return CallFailed(error.code().name, details, info.reason, info.metadata)
 
     async def _send(self, method: str, path: str, body: Mapping[str, str]) -> dict[str, Any]:
         return await asyncio.to_thread(self._exchange, method, path, body)
@@ -164,3 +152,17 @@ class PublicPort:
         info = details[0] if details else {}
         message = body.get("message", "")
         return CallFailed(f"HTTP {status}", message, info.get("reason", ""), info.get("metadata", {}))
+
+
+def call_failed(error: Any, address: str) -> CallFailed:
+    """Returns what a failed gRPC call, of either kind of client, says to the person who made it."""
+    info = error_details_pb2.ErrorInfo()
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                if detail.Is(info.DESCRIPTOR):
+                    detail.Unpack(info)
+    details = error.details() or ""
+    if error.code() is grpc.StatusCode.UNAVAILABLE and not info.reason:
+        details = f"nothing answers at {address}; is the mesh running? (assay status)"
+    return CallFailed(error.code().name, details, info.reason, info.metadata)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Mapping
 
 import click
+
+from cli.lazy import Lazy
 
 # Name: where the click command is, and what `assay --help` says of it.
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -15,35 +16,18 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "up": ("cli.up:up", "Start the mesh and keep it running; Ctrl-C stops it."),
     "status": ("cli.status:status", "Ask every part of the running mesh how it is."),
     "classify": ("cli.classify:classify", "Classify a text through the running mesh."),
-    "audit": ("cli.records:audit", "Read the audit log."),
+    "audit": ("cli.audit:audit", "Read the audit log, prove it, answer for what it holds."),
     "review": ("cli.records:review", "Read the review tasks."),
+    "topics": ("cli.topics:topics", "Create the event log's topics and see what waits in them."),
+    "deadletters": ("cli.deadletters:deadletters", "Look at events that could not be taken, and put them back."),
     "models": ("cli.models:models", "Work with the models that ship: evaluate, rebuild, list."),
     "bench": ("cli.bench:bench", "Measure what the mesh costs, against its alternatives."),
 }
 
 
-class Lazy(click.Group):
-    """A group whose commands are imported when they are run or asked for help."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Returns the names, the most useful to a newcomer first."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports the command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the list of commands without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
-
-
-@click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(
+    cls=Lazy, loads=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(package_name="assay", message="%(prog)s %(version)s")
 def assay() -> None:
     """Text classification as a governed service, on this machine.
