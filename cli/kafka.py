@@ -139,6 +139,9 @@ def _properties(port: int, controller_port: int, data: Path) -> str:
         "offsets.retention.minutes": str(365 * 24 * 60),
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "500",
+        # One that was killed may register again only when its last session is over, 9 s by default.
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
         "log.flush.interval.messages": "1",
         "num.network.threads": "2",
         "num.io.threads": "4",
