@@ -126,6 +126,8 @@ class KafkaSubscription:
         """As the port says. What went to another consumer meanwhile is left to that one, without a word."""
         if not deliveries:
             return
+        if self._consumer is None:  # it failed, and the next one gets them again; but say so while the log is away
+            await self.ping()
         with self._lock:
             for delivery in deliveries:
                 number, offset = _parsed(delivery.position)
