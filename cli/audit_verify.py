@@ -171,13 +171,13 @@ def _show(report: dict[str, Any], key: Verifier) -> None:
         screen.print(report["fault"][:1].upper() + report["fault"][1:], markup=False)
         screen.print(f"Proven are the first {report['proven']:,} entries, and no more.")
         return
-    screen.print(
-        f"[bold green]The log is whole:[/bold green] {report['entries']:,} entries, every one as it was signed."
-    )
+    entries = _count(report["entries"], "entry", "entries")
+    screen.print(f"[bold green]The log is whole:[/bold green] {entries}, every one as it was signed.")
     for state, count in report["removed"].items():
         screen.print(f"The contents of {count:,} are {state}, as the log itself says.")
-    words = f"{report['checkpoints']:,} checkpoints hold, signed with {key.name}+{key.key_id.hex()}"
-    screen.print(f"{words}; {report['checkpoints_from_elsewhere']:,} of them were kept apart from the log.")
+    signed = _count(report["checkpoints"], "signed checkpoint holds", "signed checkpoints hold")
+    apart = f"{report['checkpoints_from_elsewhere']:,} of them kept apart from the log"
+    screen.print(f"{signed}, {apart}; the key is {key.name}+{key.key_id.hex()}.", markup=False)
     if report["witnessed"]:
         screen.print(f"The first {report['witnessed']:,} entries are those that the witness saw.")
     if not report["checkpoints_from_elsewhere"]:
@@ -186,3 +186,7 @@ def _show(report: dict[str, Any], key: Verifier) -> None:
             " would look whole too; what shows that is a checkpoint kept elsewhere (--checkpoint, --witness).",
             style="yellow",
         )
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"
