@@ -43,7 +43,6 @@ class AuditLog:
             raise AssayError(
                 Reason.FIELD_INVALID, field="end_time", value="before start_time", limit="at or after start_time"
             )
-
         low, high = query.min_confidence, query.max_confidence
         if low is not None and high is not None and high < low:
             raise AssayError(
@@ -64,6 +63,7 @@ class AuditLog:
             filters=query.filters(),
             size=size,
             token=token,
+            weight=lambda logged: len(logged.event),
         )
 
 

@@ -58,6 +58,8 @@ class EventStore(Sink[Arrival], Protocol):
     async def entries(self, start: int, limit: int, records: bool) -> Sequence[Entry]:
         """Returns at most `limit` entries from `start` on, in order and none left out, with or without records.
 
+        Fewer where they would be more than a page's bytes (paging.MAX_PAGE_BYTES), but at least one.
+
         Raises:
             StoreUnavailable
         """

@@ -96,7 +96,7 @@ class Prover:
         return Consistency(first, second, path, note)
 
     async def entries(self, start: int, size: int, records: bool) -> Sequence[Entry]:
-        """Returns at most `size` entries from index `start` on, 0 for 1,000; none at the log's end.
+        """Returns at most `size` entries from index `start` on, 0 for 1,000; fewer large ones; none at the log's end.
 
         Raises:
             AssayError: FIELD_INVALID for a negative index or size, PART_UNAVAILABLE.

@@ -18,6 +18,8 @@ from services.kernel.errors import AssayError, Reason
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
+MAX_PAGE_BYTES = 2 * 1024 * 1024
+"""A page ends before it is larger, whatever was asked for: gRPC clients take 4 MiB unless they are told otherwise."""
 
 Position = tuple[str | int, ...]
 """The sort key of the last item of a page."""
@@ -93,18 +95,29 @@ async def page_of(
     filters: Mapping[str, Scalar],
     size: int,
     token: str,
+    weight: Callable[[Item], int] = lambda item: 0,
 ) -> tuple[Sequence[Item], str]:
     """Returns a page of a list that lives in a store, and the token of the next page.
 
     `fetch(after, limit)` gives what follows a position, or the first items when that is None. `size` and `token` are
-    as the caller sent them.
+    as the caller sent them. `weight` is an item's in bytes; a page has at least one item, however heavy.
 
     Raises:
         AssayError: FIELD_INVALID (page_size), PAGE_TOKEN_INVALID, and what `fetch` raises.
     """
     limit = page_size(size)
     items = await fetch(decode_token(token, filters, shape), limit + 1)
-    return cut(items, limit, filters, position)
+    return cut(items, fitting(items[:limit], weight), filters, position)
+
+
+def fitting(items: Sequence[Item], weight: Callable[[Item], int]) -> int:
+    """Returns how many of the items, at least one if there is one, weigh no more than a page may."""
+    total = 0
+    for number, item in enumerate(items):
+        total += weight(item)
+        if total > MAX_PAGE_BYTES and number:
+            return number
+    return len(items)
 
 
 def _storable(part: str | int) -> bool:

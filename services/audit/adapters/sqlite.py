@@ -11,7 +11,6 @@ from services.audit.adapters.store import SqlEventStore
 from services.audit.vault import Vault
 from services.kernel import sqlite
 
-
 _PRAGMAS = (
     # What is deleted, a person's key above all, must not stay readable in the file's free pages.
     "PRAGMA secure_delete = ON",

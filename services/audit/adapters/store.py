@@ -16,7 +16,7 @@ from services.audit.merkle.tiles import TILE_WIDTH, ReadTile, TreeDamaged
 from services.audit.ports import EntryDamaged, TreeBroken
 from services.audit.records import RecordUnreadable, event_of, is_personal, record_of
 from services.audit.vault import Key, Vault, WrongKey
-from services.kernel.paging import Position
+from services.kernel.paging import MAX_PAGE_BYTES, Position
 from services.kernel.sql import Database, Transaction, Value, marks
 from services.kernel.stores import Refused, Stored
 
@@ -239,10 +239,20 @@ def _entries(transaction: Transaction, start: int, limit: int, records: bool) ->
     end = min(_size(transaction), start + limit)
     if start >= end:
         return []
+    find = (
+        f"SELECT idx, {'record' if records else 'NULL'} FROM entries"  # noqa: S608
+        " WHERE idx >= ? AND idx < ? ORDER BY idx"
+    )
+    present: dict[int, bytes] = {}
+    total = 0
+    for index, record in transaction.execute(find, (start, end)):
+        total += len(record or b"")
+        if total > MAX_PAGE_BYTES and present:
+            end = index
+            break
+        present[index] = bytes(record or b"")
     first = start // TILE_WIDTH
     leaves = b"".join(_tile(transaction, 0, number) for number in range(first, (end - 1) // TILE_WIDTH + 1))
-    find = f"SELECT idx, {'record' if records else 'NULL'} FROM entries WHERE idx >= ? AND idx < ?"  # noqa: S608
-    present = {index: bytes(record or b"") for index, record in transaction.execute(find, (start, end))}
     gone: dict[int, State] = {}
     if len(present) < end - start:
         ranges = "SELECT start_idx, end_idx, state FROM removed WHERE start_idx < ? AND end_idx > ?"

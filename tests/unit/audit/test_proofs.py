@@ -5,12 +5,15 @@ from collections.abc import Awaitable
 import pytest
 
 from services.audit.adapters.sqlite import SqliteEventStore
+from services.audit.events import EventQuery
+from services.audit.log import AuditLog
 from services.audit.merkle import tiles
 from services.audit.merkle.notes import Checkpoint, Signer
 from services.audit.merkle.proofs import verify_consistency, verify_inclusion
 from services.audit.ports import TreeBroken
 from services.audit.proofs import Prover, require_consistent
 from services.kernel.errors import AssayError, Reason
+from services.kernel.paging import MAX_PAGE_BYTES
 from tests.fixtures.audit import LOG_NAME, arrivals, audit_event
 
 SIGNER = Signer.generate(LOG_NAME)
@@ -104,6 +107,29 @@ async def test_entries_are_clamped_and_end_with_the_log(prover: Prover) -> None:
     assert len(await prover.entries(0, 0, records=False)) == 10
     assert len(await prover.entries(0, 5000, records=False)) == 10
     assert await prover.entries(10, 1, records=False) == []
+
+
+async def test_large_entries_and_events_come_in_smaller_pages(store: SqliteEventStore) -> None:
+    events = [audit_event(number) for number in range(80)]
+    for event in events:
+        event.input.masked_text = "字" * 20_000  # 60 kB, almost as long as a text may be
+    await store.put(arrivals(events))
+    prover, log = Prover(store, SIGNER.verifier), AuditLog(store)
+    indexes: list[int] = []
+    while page := await prover.entries(len(indexes), 0, records=True):
+        assert sum(len(entry.record) for entry in page) <= MAX_PAGE_BYTES
+        indexes += [entry.index for entry in page]
+    assert indexes == list(range(80))
+    assert len(await prover.entries(0, 0, records=False)) == 80
+    ids: list[str] = []
+    token = ""
+    while True:
+        found, token = await log.page(EventQuery(), 1000, token)
+        assert sum(len(logged.event) for logged in found) <= MAX_PAGE_BYTES
+        ids += [logged.event_id for logged in found]
+        if not token:
+            break
+    assert ids == [event.event_id for event in reversed(events)]
 
 
 async def test_damage_is_named(store: SqliteEventStore, prover: Prover) -> None:

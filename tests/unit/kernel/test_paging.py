@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.kernel.errors import AssayError, Reason
-from services.kernel.paging import cut, decode_token, encode_token, page_size
+from services.kernel.paging import MAX_PAGE_BYTES, cut, decode_token, encode_token, fitting, page_size
 
 FILTERS = {"caller": "a", "start": 5, "model": None}
 
@@ -24,7 +24,11 @@ def test_negative_page_size_is_refused() -> None:
 
 
 @settings(deadline=None)
-@given(st.integers(-(2**63), 2**63 - 1), st.text(max_size=60), st.text(max_size=30))
+@given(
+    st.integers(-(2**63), 2**63 - 1),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60),
+    st.text(max_size=30),
+)
 def test_token_leads_back_to_its_position(time: int, key: str, caller: str) -> None:
     filters = {"caller": caller}
     token = encode_token((time, key), filters)
@@ -79,6 +83,7 @@ GOOD = json.loads(base64.urlsafe_b64decode(encode_token((1, "k"), FILTERS) + "==
         _made_up([*GOOD[:2], True, "k"]),
         _made_up([*GOOD[:2], 2**63, "k"]),
         _made_up([*GOOD[:2], 1, "\ud800"]),
+        _made_up([*GOOD[:2], 1, "\0"]),
         _made_up([*GOOD[:2], 1]),
         _made_up([*GOOD[:2], 1, ["k"]]),
         _made_up([*GOOD, 1]),
@@ -111,3 +116,13 @@ def test_pages_cover_everything_once() -> None:
         if not token:
             break
     assert seen == rows
+
+
+def test_a_page_ends_before_it_is_too_large_and_has_at_least_one_item() -> None:
+    sizes = [MAX_PAGE_BYTES // 2, MAX_PAGE_BYTES // 2, 1, 5 * MAX_PAGE_BYTES, 1]
+    counts = []
+    while sizes:
+        counts.append(fitting(sizes, lambda size: size))
+        sizes = sizes[counts[-1] :]
+    assert counts == [2, 1, 1, 1]
+    assert fitting([], lambda size: size) == 0
