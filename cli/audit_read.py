@@ -107,7 +107,7 @@ def proof(event_id: str, public_key: str | None, address: str | None, data: Path
     key = read_key(public_key or str(DataFolder(data).keys.audit_public))
     with AuditReader.of(address, data) as reader:
         found = reader.inclusion(event_id)
-        [entry] = reader.entries(found.index, 1) or [None]
+        entry = next(iter(reader.entries(found.index, 1)), None)
     fault = _fault(found, entry, key)
     if fault:
         raise CommandFailed(f"the proof does not hold: {fault}", event_id=event_id)
