@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import psycopg
 import pytest
 from assay.audit.v1 import audit_pb2
@@ -15,12 +16,13 @@ from services.audit.adapters.postgres import PostgresEventStore
 from services.audit.events import EventQuery
 from services.audit.merkle import tiles
 from services.audit.merkle.hashing import leaf_hash
-from services.kernel.eventlog.port import Event
+from services.kernel.errors import Reason
+from services.kernel.eventlog.port import AUDIT_TOPIC, Event
 from services.kernel.eventlog.redis_streams import RedisPublisher
 from services.kernel.identifiers import uuid7
 from services.kernel.stores import Stored, StoreUnavailable
 from tests.fixtures.audit import arrival, arrivals, audit_event, key_settings, vault
-from tests.fixtures.services import running_service
+from tests.fixtures.services import error_of, running_service
 from tests.fixtures.valkey import ValkeyServer
 from tests.integration.audit.test_service import arrived, client, everything, publish_surely
 
@@ -174,6 +176,25 @@ async def test_the_password_comes_from_its_file(postgres: PostgresServer, tmp_pa
             with pytest.raises(StoreUnavailable):
                 await store.ping()
         await store.close()
+
+
+async def test_a_service_that_starts_without_its_database_waits_for_it(
+    postgres: PostgresServer, valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    postgres.kill()
+    message = audit_event(1, event_id=uuid7())
+    publisher = RedisPublisher(valkey.url)
+    await publisher.publish(AUDIT_TOPIC, [Event(message.event_id, message.SerializeToString())])
+    await publisher.close()
+    settings = {f"ASSAY_{name.upper()}": file for name, file in key_settings(tmp_path / "keys").items()}
+    settings["ASSAY_STORE"] = postgres.url()
+    with running_service("audit", tmp_path, valkey.url, settings) as service:
+        async with client(service.address) as audit:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await audit.GetEvent(audit_pb2.GetEventRequest(event_id=message.event_id))
+            assert error_of(caught.value).reason is Reason.PART_UNAVAILABLE
+            await asyncio.to_thread(postgres.start)
+            assert await arrived(audit, message.event_id) == message
 
 
 async def test_kill_9_of_service_and_database_mid_stream_loses_nothing_and_doubles_nothing(
