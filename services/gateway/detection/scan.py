@@ -26,7 +26,7 @@ from services.gateway.detection.shape import Shape, may_hold_values, plain_text,
 DATA = "data"
 """The kind of a rest that is taken whole."""
 
-_MOST_CANDIDATES = 2000
+_MOST_CANDIDATES = 1500
 _SEPARATOR = rb"[ \t.\-/()_]{0,3}"
 _NUMBER = rb"[0-9](?:" + _SEPARATOR + rb"[0-9]){6,}"
 _IPV4 = rb"[0-9]{1,3}(?:[.\x82][0-9]{1,3}){3}"
