@@ -1,8 +1,9 @@
 """assay bench outage: minutes without an event log, under steady load.
 
-A mesh as `assay up` runs it answers a steady stream of gRPC calls. Its event log is killed and kept down, then started
-again, while the calls go on. Every call must be answered, the outbox must empty itself faster than it fills, and every
-audit id that was given to a caller must be in the audit log, as read through its service, exactly once.
+A mesh as `assay up --kafka` runs it, on Valkey where Kafka can't be had, answers a steady stream of gRPC calls. Its
+event log is killed and kept down, then started again, while the calls go on. Every call must be answered, the outbox
+must empty itself faster than it fills, and every audit id that was given to a caller must be in the audit log, as read
+through its service, exactly once.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+import sys
 import tempfile
 import time
 import urllib.request
@@ -25,7 +27,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.harness import Goal, Result, percentile
 from benchmarks.texts import texts
-from cli import parts
+from cli import kafka, parts
 from cli.mesh import Mesh
 
 RATE = 200
@@ -71,16 +73,26 @@ class Drain:
 
 def run(quick: bool) -> Result:
     """Keeps the log down for a minute when quick, else for ten."""
-    return asyncio.run(_measure(60.0 if quick else 600.0))
+    return asyncio.run(_measure(60.0 if quick else 600.0, _has_kafka()))
 
 
-async def _measure(seconds: float) -> Result:
+def _has_kafka() -> bool:
+    try:
+        kafka.find_java()
+        kafka.fetch()
+    except kafka.KafkaMissing as error:
+        print(f"Valkey carries the events: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+async def _measure(seconds: float, on_kafka: bool) -> Result:
     with tempfile.TemporaryDirectory(prefix="assay-bench-") as folder, _progress() as progress:
-        async with Mesh(Path(folder) / "mesh") as mesh:
+        async with Mesh(Path(folder) / "mesh", kafka=on_kafka) as mesh:
             shown = progress.add_task("starting", total=None)
             await mesh.ready()
             ledger, over = Ledger(), asyncio.Event()
-            log = parts.VALKEY
+            log = parts.KAFKA if on_kafka else parts.VALKEY
             load = asyncio.create_task(_load(mesh.address, ledger, over))
             await _pass(progress, shown, "everything is there", _AROUND_SECONDS)
             await mesh.hold(log)
@@ -96,7 +108,7 @@ async def _measure(seconds: float) -> Result:
             await load
             progress.update(shown, description="reading the audit log", total=None)
             found, settled = await _recorded(mesh, ledger)
-    return _result(ledger, during, deepest, drain, found, settled, seconds)
+    return _result(log, ledger, during, deepest, drain, found, settled, seconds)
 
 
 def _progress() -> Progress:
@@ -205,6 +217,7 @@ async def _recorded(mesh: Mesh, ledger: Ledger) -> tuple[Counter[str], float]:
 
 
 def _result(
+    log: str,
     ledger: Ledger,
     during: tuple[int, int],
     deepest: int,
@@ -217,6 +230,7 @@ def _result(
     doubled = sum(count > 1 for count in found.values())
     rate = drain.events / drain.seconds
     figures = {
+        "event_log": log,
         "outage_seconds": seconds,
         "rate": RATE,
         "requests": ledger.sent,
@@ -236,7 +250,7 @@ def _result(
         "p99_ms": percentile(ledger.latencies, 0.99) * 1000,
     }
     table = [
-        ["", ""],
+        ["", log],
         ["seconds without an event log", f"{seconds:g}"],
         ["calls meanwhile", f"{during[0]:,}"],
         ["  failed", f"{during[1]:,}"],
