@@ -137,6 +137,15 @@ def edit_rehashed(log: Tampering) -> int:
     return index
 
 
+def edit_search(log: Tampering) -> int:
+    """Changes what an entry is searched by, and no record."""
+    column, index = log.chance.choice(["tenant", "label", "outcome"]), log.some()
+    (held,) = log.execute(f"SELECT {column} FROM entries WHERE idx = ?", index)[0]
+    others = log.execute(f"SELECT DISTINCT {column} FROM entries WHERE {column} NOT IN ('', ?)", held)
+    log.execute(f"UPDATE entries SET {column} = ? WHERE idx = ?", log.chance.choice(others)[0], index)
+    return index
+
+
 def edit_leaf_hash(log: Tampering) -> int:
     index = log.some()
     log.flip(0, *divmod(index, tiles.TILE_WIDTH))
@@ -152,6 +161,13 @@ def edit_node_hash(log: Tampering) -> int | None:
 def delete(log: Tampering) -> int:
     index = log.some()
     log.remove("=", index)
+    return index
+
+
+def delete_excused(log: Tampering) -> int:
+    """Says of what was deleted that it expired."""
+    index = delete(log)
+    log.execute("INSERT INTO removed VALUES (?, ?, 2)", index, index + 1)
     return index
 
 
@@ -223,8 +239,8 @@ def fork(log: Tampering) -> int:
 
 
 MUTATIONS: Mapping[str, Sequence[Mutation]] = {
-    "edit": (edit_bit, edit, edit_rehashed, edit_leaf_hash, edit_node_hash),
-    "delete": (delete, delete_rehashed),
+    "edit": (edit_bit, edit, edit_rehashed, edit_search, edit_leaf_hash, edit_node_hash),
+    "delete": (delete, delete_excused, delete_rehashed),
     "insert": (insert, insert_behind, insert_rehashed),
     "reorder": (reorder, reorder_rehashed),
     "truncate": (truncate, truncate_rehashed),

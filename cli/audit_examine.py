@@ -5,23 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
+from cli.audit_search import compare_search
 from cli.audit_source import LiveLog, LogDamaged, NoCheckpoint
 from cli.failure import CommandFailed
 from services.audit.merkle.entries import read_content, restored
-from services.audit.merkle.hashing import leaf_hash
 from services.audit.merkle.notes import Checkpoint, NoteInvalid, Verifier, open_note
 from services.audit.merkle.proofs import verify_consistency
-from services.audit.merkle.verification import (
-    EntriesBroken,
-    Entry,
-    Finding,
-    LeafHashes,
-    RecordInvalid,
-    State,
-    Verdict,
-    packed,
-    verify,
-)
+from services.audit.merkle.verification import EntriesBroken, Finding, LeafHashes, Verdict, verify
 
 _TILE_SPAN = 256 * 256
 """Entries under a full tile of level 1."""
@@ -71,12 +61,12 @@ def examine(
         verdict.proof_fault = _try_proofs(log, newest, {probe: verdict.roots[probe] for probe in probes})
     if verdict.ok and search:
         try:
-            verdict.finding = _compare_search(log, verdict)
+            verdict.finding = compare_search(log, verdict)
         except LogDamaged as damage:
             if damage.index is None:
                 verdict.proof_fault = f"every entry is as it was signed, but a search fails: {damage}"
             else:
-                verdict.finding = _at(damage.index, f"a search fails there: {damage}")
+                verdict.finding = Finding(damage.index, damage.index + 1, f"a search fails there: {damage}")
     return verdict
 
 
@@ -103,39 +93,3 @@ def _try_proofs(log: LiveLog, newest: Checkpoint, roots: dict[int, bytes]) -> st
                 " a hash above the leaves was changed"
             )
     return ""
-
-
-def _compare_search(log: LiveLog, verdict: Verdict) -> Finding | None:
-    """Returns the first event that a search shows and the log has not, or the other way round.
-
-    The log goes on meanwhile: events come, and contents expire. So what differs is looked at once more.
-    """
-    hidden = dict(verdict.events)
-    for event_id in log.search():
-        if hidden.pop(packed(event_id), None) is not None:
-            continue
-        index = log.place(event_id)
-        if index is None:
-            if packed(event_id) in verdict.events:
-                return _at(verdict.events[packed(event_id)], "a search shows it twice")
-            return Finding(verdict.entries, verdict.entries + 1, f"a search shows event {event_id}, which is nowhere")
-        if index < verdict.entries or not _is(log.entry(index), event_id):
-            return _at(index, f"a search shows event {event_id} there, which the log does not have")
-    for index in sorted(hidden.values()):
-        entry = log.entry(index)
-        if entry is not None and entry.state is State.PRESENT:
-            return _at(index, "a search does not show it")
-    return None
-
-
-def _is(entry: Entry | None, event_id: str) -> bool:
-    if entry is None or leaf_hash(entry.record) != entry.leaf_hash:
-        return False
-    try:
-        return read_content(entry.record).event_id == event_id
-    except RecordInvalid:
-        return False
-
-
-def _at(index: int, fault: str) -> Finding:
-    return Finding(index, index + 1, fault)

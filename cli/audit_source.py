@@ -75,17 +75,15 @@ class LiveLog:
         page = next(self._pages(index, index + 1, hashes_only=False), ())
         return to_entry(page[0]) if page and page[0].index == index else None
 
-    def search(self) -> Iterator[str]:
-        """Yields the ids of all events that a search finds, newest first."""
-        token = ""
+    def search(self, **filters: Any) -> Iterator[audit_pb2.AuditEvent]:
+        """Yields all events that a search finds, newest first; `filters` are those of ListEventsRequest."""
+        request = audit_pb2.ListEventsRequest(page_size=PAGE_ENTRIES, **filters)
         while True:
-            page = self._ask(
-                self._stub.ListEvents, audit_pb2.ListEventsRequest(page_size=PAGE_ENTRIES, page_token=token)
-            )
-            for event in page.events:
-                yield event.event_id
-            if not (token := page.next_page_token):
+            page = self._ask(self._stub.ListEvents, request)
+            yield from page.events
+            if not page.next_page_token:
                 return
+            request.page_token = page.next_page_token
 
     def place(self, event_id: str) -> int | None:
         """Returns the entry that an event is said to be; None when there is no such event any more."""

@@ -8,6 +8,7 @@ import random
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -186,19 +187,30 @@ def test_an_event_that_a_search_shows_and_the_log_lacks_is_named(
 class Forgetful(LiveLog):
     """A log whose search leaves out its third event."""
 
-    def search(self) -> Iterator[str]:
-        for number, event_id in enumerate(super().search()):
+    def search(self, **filters: Any) -> Iterator[audit_pb2.AuditEvent]:
+        for number, event in enumerate(super().search(**filters)):
             if number != 2:
-                yield event_id
+                yield event
 
 
 def test_an_event_that_a_search_hides_is_named(workshop: Workshop, address: str) -> None:
     with LiveLog(address) as log:
-        third = list(log.search())[2]
-        place = log.place(third)
+        place = log.place(list(log.search())[2].event_id)
     with Forgetful(address) as log:
         finding = examine(log, workshop.signer.verifier, [], b"", search=True).finding
     assert str(finding) == f"entry {place}: a search does not show it"
+
+
+@pytest.mark.parametrize(
+    ("column", "fault"), [("label", "label"), ("model", "model"), ("tenant", "tenant"), ("outcome", "outcome")]
+)
+def test_a_record_that_a_search_would_miss_is_named(
+    address: str, key: str, made: MadeLog, column: str, fault: str
+) -> None:
+    change(made.database, f"UPDATE entries SET {column} = 'other' WHERE idx = 31")
+    report = json.loads(call(verify, "--address", address, "--public-key", key, "--search", "--json").stdout)
+    assert (report["ok"], report["first_bad"]) == (False, 31)
+    assert f"a search by {fault}" in report["fault"]
 
 
 def test_a_checkpoint_of_another_key_is_not_believed(address: str, made: MadeLog) -> None:
