@@ -12,6 +12,7 @@ turns on the storages; those of one storage share a mesh, which they leave as th
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 import tempfile
@@ -35,6 +36,7 @@ from benchmarks.durability_log import AuditLog, LogUnreadable
 from benchmarks.durability_oracle import UNAUDITED, Verdict, judge
 from benchmarks.harness import Goal, Result
 from benchmarks.postgres_server import PostgresServer
+from benchmarks.small_disk import MeshOnSmallDisks, SmallDisks, SmallDisksMissing
 from cli.mesh import Mesh
 
 SEED = 6
@@ -44,6 +46,7 @@ LOAD_SECONDS = 2.5
 RECOVERED_SECONDS = 0.5
 SETTLE_SECONDS = 90.0
 """After so long without a fault nothing is late any more: what is missing then is lost."""
+ON_SMALL_DISKS = ("gateway", "audit")
 _POLL_SECONDS = 0.2
 
 
@@ -103,6 +106,7 @@ class Trial:
 
 def run(quick: bool, trials: int | None = None, seed: int | None = None, trial: int | None = None) -> Result:
     """Runs `trials` trials, or number `trial` alone."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # it remarks on every process that is started
     seed = SEED if seed is None else seed
     count = trials or (QUICK_TRIALS if quick else TRIALS)
     numbers = [trial] if trial is not None else list(range(count))
@@ -116,6 +120,7 @@ class _Bench:
         self._console = Console(stderr=True, highlight=False)
         self._trials: list[Trial] = []
         self._checkpoints = 0
+        self._full_by = "a small file system"
 
     async def run(self) -> Result:
         start = time.monotonic()
@@ -134,7 +139,8 @@ class _Bench:
         kept = True
         try:
             async with AsyncExitStack() as closing:
-                settings = {"gateway": {"AUDIT_DURABILITY": storage.durability}}
+                # Nothing is kept free on the disk, so that it is really the last byte that is missing.
+                settings = {"gateway": {"AUDIT_DURABILITY": storage.durability, "OUTBOX_MIN_FREE_BYTES": "0"}}
                 database = None
                 if storage.postgres:
                     (folder / "postgres").mkdir()
@@ -143,11 +149,14 @@ class _Bench:
                     await asyncio.to_thread(server.start)
                     settings["audit"] = {"STORE": server.url()}
                     database = Down(partial(asyncio.to_thread, server.kill), partial(asyncio.to_thread, server.start))
-                mesh = await closing.enter_async_context(Mesh(folder / "mesh", kafka=storage.kafka, settings=settings))
+                disks = self._small_disks([folder / "mesh" / part for part in ON_SMALL_DISKS], closing)
+                mesh = await closing.enter_async_context(_mesh(folder / "mesh", storage, settings, disks))
                 await mesh.ready()
-                breaker = Breaker(mesh, folder / "mesh" / "gateway" / "outbox.sqlite3", database)
+                breaker = Breaker(mesh, disks, database)
                 load = await closing.enter_async_context(Load(mesh.address))
-                log = AuditLog(mesh.parts["audit"].view.address, folder / "mesh" / "audit" / "checkpoints.log")
+                published = folder / "mesh" / "audit" / "checkpoints.log"
+                published = published if disks is None else disks.outside(published)
+                log = AuditLog(mesh.parts["audit"].view.address, published)
                 closing.push_async_callback(log.close)
                 seen: set[str] = set()
                 for number in numbers:
@@ -170,6 +179,21 @@ class _Bench:
                 self._console.print(f"the mesh's folder is kept: {folder}", soft_wrap=True)
             else:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _small_disks(self, folders: Sequence[Path], closing: AsyncExitStack) -> SmallDisks | None:
+        """Returns a small disk for each folder; what is on them in the end is copied into the folders."""
+        for folder in folders:
+            folder.mkdir(parents=True)
+        try:
+            disks = SmallDisks(folders)
+        except SmallDisksMissing as fault:
+            self._full_by = "RLIMIT_FSIZE"
+            self._console.print(f"no small disks here ({fault}); processes are kept from writing instead")
+            return None
+        closing.callback(disks.close)
+        for folder in folders:
+            closing.callback(shutil.copytree, disks.outside(folder), folder, dirs_exist_ok=True)
+        return disks
 
     async def _trial(
         self,
@@ -261,6 +285,7 @@ class _Bench:
             "failed_verifications": sum(len(trial.unverified) for trial in last),
             "checkpoints_verified": self._checkpoints,
             "faults": dict(sorted(faults.items())),
+            "disk_full_by": self._full_by,
             "seconds": round(seconds, 1),
         }
         table = [["storage", "trials", "clean", "answers", "seconds a trial"]]
@@ -277,6 +302,12 @@ class _Bench:
         ]
         goals.append(Goal("answered", figures["answered"], ">=", 1))
         return Result("durability", figures, goals, table)
+
+
+def _mesh(data: Path, storage: Storage, settings: dict[str, dict[str, str]], disks: SmallDisks | None) -> Mesh:
+    if disks is None:
+        return Mesh(data, kafka=storage.kafka, settings=settings)
+    return MeshOnSmallDisks(data, disks, ON_SMALL_DISKS, kafka=storage.kafka, settings=settings)
 
 
 async def _on_their_way(mesh: Mesh) -> float:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 import resource
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.durability_outbox import tear
+from benchmarks.small_disk import SmallDisks
 from cli.mesh import Mesh
 
 GATEWAY, RELAY, CLASSIFIER, BROKER, WRITER, DATABASE = (
@@ -32,6 +34,7 @@ _AGAIN = 0.3
 """The chance that a victim dies twice."""
 _LONGEST_DOWN_SECONDS = 1.0
 _FULL_SECONDS = (0.6, 1.6)
+_FILL_AGAIN_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +83,10 @@ class Down:
 class Breaker:
     """Does faults to a mesh. `database` is for a database that is no part of it."""
 
-    def __init__(self, mesh: Mesh, outbox: Path, database: Down | None = None) -> None:
-        """`outbox`: the gateway's database file."""
+    def __init__(self, mesh: Mesh, disks: SmallDisks | None, database: Down | None = None) -> None:
+        """Without `disks` of their own, parts are kept from writing in another way."""
         self._mesh = mesh
-        self._outbox = outbox
+        self._disks = disks
         self._database = database
         self._turns: dict[str, asyncio.Lock] = {}
 
@@ -113,7 +116,7 @@ class Breaker:
             down = self._database if not part and self._database is not None else self._part_down(part)
             await down.hold()
             try:
-                torn = tear(Path(f"{self._outbox}-wal"), own) if fault.kind == TORN else ""
+                torn = tear(self._outbox_log(), own) if fault.kind == TORN else ""
                 await asyncio.sleep(fault.lasts)
             finally:
                 await down.release()
@@ -125,7 +128,25 @@ class Breaker:
 
         return Down(lambda: self._mesh.hold(part), release)
 
+    def _outbox_log(self) -> Path:
+        log = self._mesh.folder.of(GATEWAY) / "outbox.sqlite3-wal"
+        return log if self._disks is None else self._disks.outside(log)
+
     async def _fill(self, part: str, fault: Fault) -> str:
+        """Fills the disk, again and again while it lasts, because who sees a full disk may give some of it back."""
+        if self._disks is None:
+            return await self._forbid(part, fault)
+        folder = self._mesh.folder.of(part)
+        end = time.monotonic() + fault.lasts
+        try:
+            while time.monotonic() < end:
+                await asyncio.to_thread(self._disks.fill, folder)
+                await asyncio.sleep(_FILL_AGAIN_SECONDS)
+        finally:
+            self._disks.free(folder)
+        return str(fault)
+
+    async def _forbid(self, part: str, fault: Fault) -> str:
         """No file of the process can be written while it lasts: each write fails, the one that it is in included."""
         pid = self._mesh.parts[part].view.pid
         if pid is None:
