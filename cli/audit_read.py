@@ -17,6 +17,7 @@ from cli.records import LIMIT, ask, outcome, show, table
 if TYPE_CHECKING:
     from assay.audit.v1 import audit_pb2
 
+    from cli.audit_reader import AuditReader
     from services.audit.merkle.notes import Verifier
 
 
@@ -106,11 +107,7 @@ def proof(event_id: str, public_key: str | None, address: str | None, data: Path
         raise CommandFailed("give the log's public key with --public-key: the log's own word on it proves nothing")
     key = read_key(public_key or str(DataFolder(data).keys.audit_public))
     with AuditReader.of(address, data) as reader:
-        found = reader.inclusion(event_id)
-        entry = next(iter(reader.entries(found.index, 1)), None)
-    fault = _fault(found, entry, key)
-    if fault:
-        raise CommandFailed(f"the proof does not hold: {fault}", event_id=event_id)
+        found, entry = proven_by(reader, event_id, key)
     proven = {
         "event_id": event_id,
         "holds": True,
@@ -128,6 +125,23 @@ def proof(event_id: str, public_key: str | None, address: str | None, data: Path
     table(
         ("step", "hash"), [("leaf", found.leaf_hash.hex()), *((str(i), n.hex()) for i, n in enumerate(found.path, 1))]
     )
+
+
+def proven_by(
+    reader: AuditReader, event_id: str, key: Verifier
+) -> tuple[audit_pb2.GetInclusionProofResponse, audit_pb2.LogEntry | None]:
+    """Returns a log's proof that it holds an event, checked against `key`, and the event's entry as it is stored.
+
+    Raises:
+        CallFailed: there is no proof.
+        CommandFailed: it does not hold.
+    """
+    found = reader.inclusion(event_id)
+    entry = next(iter(reader.entries(found.index, 1)), None)
+    fault = _fault(found, entry, key)
+    if fault:
+        raise CommandFailed(f"the proof does not hold: {fault}", event_id=event_id)
+    return found, entry
 
 
 def _fault(found: audit_pb2.GetInclusionProofResponse, entry: audit_pb2.LogEntry | None, key: Verifier) -> str | None:

@@ -41,6 +41,9 @@ SAMPLES = (
         personal=("13812345678", "li.lei@example.com"),
     ),
 )
+_ROOMY, _WIDE = 120, 160
+"""Columns of a screen from which on the audit table shows the text, and more of it."""
+_TEXT_COLUMNS = 30
 REFUSED = {"text": "my card " * 400, "model": "banking"}
 
 
@@ -98,16 +101,18 @@ def events(report: Mapping[str, Any], width: int) -> Table:
     made = Table(box=None, header_style="bold", padding=(0, 1, 0, 2))
     made.add_column("audit event", no_wrap=True)
     made.add_column("way", no_wrap=True)
-    made.add_column("outcome", overflow="fold")
-    roomy = width >= 100
+    made.add_column("outcome", min_width=22, overflow="fold")
+    roomy = width >= _ROOMY
     if roomy:
-        for heading in ("model", "text as HMAC", "took"):
-            made.add_column(heading, no_wrap=True)
+        made.add_column("text, masked", no_wrap=True)
+        made.add_column("took", no_wrap=True)
     rows = [(way, event) for entry in report["texts"] for way, event in entry["audit"].items()]
     rows += [(way, refusal["audit"]) for way, refusal in report["refused"].items()]
     for way, event in rows:
         took = float(event["latency"].removesuffix("s")) * 1000 if event.get("latency") else 0.0
-        more = (f"{event['model']} {event['model_version']}", event["input"]["text_hmac"][:8] + "…", f"{took:.0f} ms")
+        text = Text(event["input"]["masked_text"])
+        text.truncate(_TEXT_COLUMNS if width < _WIDE else 2 * _TEXT_COLUMNS, overflow="ellipsis")
+        more = (text, Text(f"{took:.0f} ms"))
         way_name = {"grpc": "gRPC", "rest": "REST"}[way]
         made.add_row(event["event_id"], way_name, outcome(event), *(more if roomy else ()))
     return made
