@@ -13,6 +13,7 @@ from typing import IO, Any
 from assay.audit.v1 import audit_pb2
 from assay.errors.v1 import errors_pb2
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 
 Event = audit_pb2.AuditEvent
 Write = Callable[[Sequence[Event]], None]
@@ -65,8 +66,12 @@ def _details(event: Event) -> str | None:
     if event.HasField("error"):
         return json.dumps(dict(sorted(event.error.metadata.items())), ensure_ascii=False)
     if event.HasField("action"):
-        return json.dumps(MessageToDict(event.action, preserving_proto_field_name=True), ensure_ascii=False)
+        return json.dumps(_plain(event.action), ensure_ascii=False)
     return None
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 @contextmanager
@@ -132,8 +137,7 @@ def json_lines(file: IO[bytes]) -> Iterator[Write]:
 
     def write(events: Sequence[Event]) -> None:
         for event in events:
-            content = MessageToDict(event, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-            file.write(json.dumps(content, ensure_ascii=False).encode() + b"\n")
+            file.write(json.dumps(_plain(event), ensure_ascii=False).encode() + b"\n")
 
     yield write
 
