@@ -15,7 +15,7 @@ _PERSONAL = ("caller", "request_id", "subject")
 
 
 class RecordUnreadable(Exception):
-    """The bytes are no record, or what is sealed in them can't be opened with the key that it names."""
+    """The bytes are no record, or another event's, or what is sealed in them can't be opened with the key it names."""
 
 
 def is_personal(outcome: str) -> bool:
@@ -41,7 +41,7 @@ def record_of(payload: bytes, append_time: int, key: Key | None) -> bytes:
     return record.SerializeToString()
 
 
-def event_of(record: bytes, key: Key | None) -> bytes:
+def event_of(record: bytes, event_id: str, key: Key | None) -> bytes:
     """Returns the serialised AuditEvent of a record; without what is personal where there is no key any more.
 
     Raises:
@@ -50,6 +50,8 @@ def event_of(record: bytes, key: Key | None) -> bytes:
     try:
         read = audit_pb2.AuditRecord.FromString(record)
         event = read.event
+        if event.event_id != event_id:
+            raise RecordUnreadable
         if key is not None and read.sealed:
             personal = audit_pb2.AuditPersonal.FromString(key.unseal(read.sealed, event.event_id.encode()))
             for name in _PERSONAL:

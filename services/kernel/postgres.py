@@ -96,7 +96,7 @@ class Database:
         await self.read(lambda transaction: transaction.execute("SELECT 1").fetchone())
 
     async def close(self) -> None:
-        """Waits for what runs and disconnects; nothing may be asked of it afterwards."""
+        """Waits for what runs and disconnects; nothing may be asked of it afterwards. Idempotent."""
         await self._reader.close()
         await self._writer.close()
 
@@ -161,14 +161,17 @@ class _Worker:
         self._name = name
         self._connect = connect
         self._connection: psycopg.Connection[Any] | None = None
+        self._closed = False
 
     async def run(self, begin: str, work: Callable[[Transaction], Result]) -> Result:
         # A cancelled caller leaves the transaction to end by itself: wholly, or not at all.
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, begin, work)
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
-        self._thread.shutdown()
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
+            self._thread.shutdown()
 
     def _transaction(self, begin: str, work: Callable[[Transaction], Result]) -> Result:
         try:

@@ -53,7 +53,7 @@ class Database(Protocol):
         """Returns when the database can be written and read. Raises StoreUnavailable when not."""
 
     async def close(self) -> None:
-        """Waits for what runs and lets go of the database; nothing may be asked of it afterwards."""
+        """Waits for what runs and lets go of the database; nothing may be asked of it afterwards. Idempotent."""
 
 
 def marks(count: int) -> str:

@@ -154,7 +154,8 @@ class SqlEventStore:
 
     async def get(self, event_id: str) -> LoggedEvent | None:
         rows = await self.database.read(lambda transaction: transaction.execute(_GET, (event_id,)).fetchall())
-        return self._event(*rows[0]) if rows else None
+        # Under the id that was asked for: the row may name another, if somebody led the id to it.
+        return self._event(rows[0][0], event_id, *rows[0][2:]) if rows else None
 
     async def page(self, query: EventQuery, after: Position | None, limit: int) -> Sequence[LoggedEvent]:
         statement, values = page_query(_FOUND, _WITH_KEYS, query, after, limit)
@@ -166,7 +167,7 @@ class SqlEventStore:
     ) -> LoggedEvent:
         try:
             key = self.vault.key(key_id, bytes(wrapped)) if key_id and wrapped else None
-            return LoggedEvent(index, event_id, create_time, event_of(bytes(record), key))
+            return LoggedEvent(index, event_id, create_time, event_of(bytes(record), event_id, key))
         except (WrongKey, RecordUnreadable):
             raise EntryDamaged(index) from None
 

@@ -266,6 +266,7 @@ async def test_what_is_kept_survives_a_restart(opened: Open) -> None:
     assert await store.newest_checkpoint() == "note"
     await store.ping()
     await store.close()
+    await store.close()
 
 
 async def test_checkpoints_are_kept_once_and_the_largest_is_the_newest(store: SqlEventStore) -> None:
@@ -321,6 +322,16 @@ async def test_a_changed_record_is_not_given_out_as_if_it_were_well(store: SqlEv
     with pytest.raises(EntryDamaged) as caught:
         await store.get("e000002")
     assert caught.value.index == 1
+    assert await store.get("e000001") is not None
+
+
+async def test_an_id_that_was_led_to_another_entry_gives_none(store: SqlEventStore) -> None:
+    await store.put(arrivals([audit_event(1), audit_event(2)]))
+    await store.database.write(
+        lambda transaction: transaction.execute("UPDATE event_ids SET idx = 0 WHERE event_id = 'e000002'")
+    )
+    with pytest.raises(EntryDamaged):
+        await store.get("e000002")
     assert await store.get("e000001") is not None
 
 
