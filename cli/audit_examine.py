@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
@@ -13,6 +14,8 @@ from services.audit.merkle.notes import Checkpoint, NoteInvalid, Verifier, open_
 from services.audit.merkle.proofs import verify_consistency
 from services.audit.merkle.verification import EntriesBroken, Finding, LeafHashes, Verdict, verify
 
+_TRIES = 3
+_WAITS, _WAIT_SECONDS = 50, 0.2
 _TILE_SPAN = 256 * 256
 """Entries under a full tile of level 1."""
 
@@ -42,19 +45,18 @@ def examine(
     Raises:
         CommandFailed: the server can't be asked, has nothing signed yet, or its checkpoint is not signed with the key.
     """
-    newest: Checkpoint | None = None
-    try:
-        newest = open_note(log.checkpoint(), [key])
-    except NoCheckpoint:
-        if not trusted:
-            raise
-    except (NoteInvalid, EntriesBroken) as fault:
-        raise CommandFailed(f"the checkpoint that {log.address} gives can't be trusted: {fault}") from None
-    checkpoints = [newest, *trusted] if newest else trusted
-    size = max(checkpoint.size for checkpoint in checkpoints)
-    started(size)
-    probes = sorted(set(_probes(newest.size))) if newest else []
-    verdict = verify(restored(log.entries(size), objects), checkpoints, read_content, leaf_hashes, progress, probes)
+    for _ in range(_TRIES):
+        newest = _newest(log, key, bool(trusted))
+        checkpoints = [newest, *trusted] if newest else trusted
+        size = max(checkpoint.size for checkpoint in checkpoints)
+        started(size)
+        for _, file in objects:
+            file.seek(0)
+        probes = sorted(set(_probes(newest.size))) if newest else []
+        verdict = verify(restored(log.entries(size), objects), checkpoints, read_content, leaf_hashes, progress, probes)
+        # What expired while it was read is explained by an action behind this checkpoint, which the next one covers.
+        if not (verdict.unexplained and newest and _has_grown(log, key, newest)):
+            break
     if verdict.ok and newest is None:
         verdict.proof_fault = "every entry is as it was signed, but the log has lost its checkpoints and proves nothing"
     elif verdict.ok and newest:
@@ -68,6 +70,29 @@ def examine(
             else:
                 verdict.finding = Finding(damage.index, damage.index + 1, f"a search fails there: {damage}")
     return verdict
+
+
+def _newest(log: LiveLog, key: Verifier, may_lack: bool) -> Checkpoint | None:
+    try:
+        return open_note(log.checkpoint(), [key])
+    except NoCheckpoint:
+        if not may_lack:
+            raise
+        return None
+    except (NoteInvalid, EntriesBroken) as fault:
+        raise CommandFailed(f"the checkpoint that {log.address} gives can't be trusted: {fault}") from None
+
+
+def _has_grown(log: LiveLog, key: Verifier, before: Checkpoint) -> bool:
+    """Returns whether there is a newer checkpoint; waits for it when there are entries that it is to cover."""
+    for _ in range(_WAITS):
+        newest = _newest(log, key, may_lack=True)
+        if newest is not None and newest.size > before.size:
+            return True
+        if log.entry(before.size) is None:
+            return False
+        time.sleep(_WAIT_SECONDS)
+    return False
 
 
 def _probes(size: int) -> Iterator[int]:

@@ -133,6 +133,10 @@ class Verdict:
     finding: Finding | None = None
     """What is wrong with an entry; None when nothing is."""
 
+    unexplained: bool = False
+    """Whether the finding is that a content is gone and nothing says why. In a log that goes on meanwhile, what says so
+    may have come since."""
+
     proof_fault: str = ""
     """What is wrong with the log's own proofs although its entries are right; verify() sees none of them."""
 
@@ -304,6 +308,7 @@ class _Verification:
         for run in self._missing:
             start = explained[run.state].end_of(run.start)
             if start < run.end:
+                self._verdict.unexplained = True
                 return _at(start, f"its content is {run.state.value}, and no action of the log says so")
         return None
 

@@ -14,14 +14,17 @@ import click
 import pytest
 from assay.audit.v1 import audit_pb2
 from click.testing import CliRunner, Result
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from benchmarks.tamper_log import DATABASE, MadeLog, Workshop
 from cli.audit_examine import examine
 from cli.audit_source import LiveLog
 from cli.audit_verify import verify
 from cli.audit_witness import witness
+from services.audit import convert
 from services.audit.merkle.entries import framed, read_entries
 from services.audit.merkle.notes import Signer
+from services.audit.merkle.verification import Entry, State
 
 SIZE = 420
 Call = Callable[..., Result]
@@ -182,6 +185,47 @@ def test_an_event_that_a_search_shows_and_the_log_lacks_is_named(
         assert report["proven"] == SIZE
         assert "a search shows event phantom there, which the log does not have" in report["fault"]
         assert call(verify, "--address", address, "--public-key", key).exit_code == 0
+
+
+class Expiring(LiveLog):
+    """A log in which contents expire just as its entries are read."""
+
+    def __init__(self, address: str, expire: Callable[[], None]) -> None:
+        super().__init__(address)
+        self._expire = expire
+        self.read = 0
+
+    def entries(self, end: int) -> Iterator[Entry]:
+        self.read += 1
+        if self.read == 1:
+            self._expire()
+        yield from super().entries(end)
+
+
+def test_contents_that_expire_meanwhile_raise_no_alarm(workshop: Workshop, made: MadeLog, address: str) -> None:
+    def expire() -> None:
+        with workshop.opened(made.database) as store:
+            spans = audit_pb2.EntryRange(start_index=5, end_index=9)
+            event = audit_pb2.AuditEvent(event_id="expiry", schema=1, create_time=Timestamp(seconds=2_000_000_000))
+            event.action.contents_expired.ranges.append(spans)
+            workshop.run(store.put([convert.arrival_of(event, event.SerializeToString())]))
+            change(made.database, "DELETE FROM entries WHERE idx >= 5 AND idx < 9")
+            change(made.database, "INSERT INTO removed VALUES (5, 9, 2)")
+        workshop.extend(made.database, SIZE + 3, random.Random(1))
+
+    with Expiring(address, expire) as log:
+        verdict = examine(log, workshop.signer.verifier, [], b"")
+        assert verdict.ok, str(verdict.finding)
+        assert verdict.removed == {State.EXPIRED: 4}
+        assert log.read == 2
+
+
+def test_contents_that_are_passed_off_as_expired_are_named(workshop: Workshop, made: MadeLog, address: str) -> None:
+    change(made.database, "DELETE FROM entries WHERE idx >= 5 AND idx < 9")
+    change(made.database, "INSERT INTO removed VALUES (5, 9, 2)")
+    with LiveLog(address) as log:
+        verdict = examine(log, workshop.signer.verifier, [], b"")
+    assert str(verdict.finding) == "entry 5: its content is expired, and no action of the log says so"
 
 
 class Forgetful(LiveLog):
