@@ -113,12 +113,12 @@ class Archiver:
     async def _copied(self, objects: Objects, name: str, spans: Sequence[Span]) -> bytes | None:
         """Copies entries and returns the SHA-256 of the object as it was read back; None when some are not there."""
         written, read = hashlib.sha256(), hashlib.sha256()
-        complete = True
+        missing = sum(span.end - span.start for span in spans)
 
         async def content() -> AsyncIterator[bytes]:
-            nonlocal complete
+            nonlocal missing
             async for entries in self._pages(spans):
-                complete = complete and all(entry.state is State.PRESENT and entry.record for entry in entries)
+                missing -= sum(entry.state is State.PRESENT and bool(entry.record) for entry in entries)
                 chunk = b"".join(map(self._framed, entries))
                 written.update(chunk)
                 yield chunk
@@ -129,9 +129,13 @@ class Archiver:
         if read.digest() != written.digest():
             _log.error("the archive does not give back what was written to it", extra={"object": name})
             raise StoreUnavailable("archive")
-        return read.digest() if complete else None
+        return None if missing else read.digest()
 
     async def _pages(self, spans: Sequence[Span]) -> AsyncIterator[Sequence[Entry]]:
         for start, end in spans:
-            for first in range(start, end, _PAGE):
-                yield await self._store.entries(first, min(_PAGE, end - first), records=True)
+            while start < end:
+                entries = await self._store.entries(start, min(_PAGE, end - start), records=True)
+                if not entries:
+                    return
+                yield entries
+                start += len(entries)
