@@ -54,7 +54,7 @@ class DeadLetters:
         return await self._subscription.lag()
 
     async def read(self) -> list[Letter]:
-        """Returns the letters, oldest first, and leaves them where they are.
+        """Returns the letters, oldest first, and leaves them where they are; one reader reads each of them once.
 
         Raises:
             EventLogUnavailable: also when another one reads them at the same time.

@@ -12,6 +12,7 @@ from services.kernel.eventlog.kafka_subscription import KafkaSubscription
 from services.kernel.eventlog.memory import MemoryLog
 from services.kernel.eventlog.port import Publisher, Subscription
 from services.kernel.eventlog.redis_streams import RedisPublisher, RedisSubscription
+from services.kernel.eventlog.topics import DEAD_LETTER_GROUP, dead
 from services.kernel.identifiers import uuid7
 from tests.fixtures.kafka import KafkaServer, shared_kafka
 from tests.fixtures.valkey import ValkeyServer, shared_valkey
@@ -37,6 +38,12 @@ class LogUnderTest(Protocol):
 
     def subscription(self, consumer: str, claim_idle_seconds: float = 30.0) -> Subscription: ...
 
+    def topic_of_letters(self) -> None:
+        """Makes room for the topic's dead letters."""
+
+    def letters(self, consumer: str) -> Subscription:
+        """Returns a subscription to the topic's dead letters."""
+
     async def close(self) -> None: ...
 
 
@@ -56,6 +63,12 @@ class Memory:
 
     def subscription(self, consumer: str, claim_idle_seconds: float = 30.0) -> Subscription:
         return self._log.subscription(self.topic, "group", consumer, claim_idle_seconds=claim_idle_seconds)
+
+    def topic_of_letters(self) -> None:
+        pass
+
+    def letters(self, consumer: str) -> Subscription:
+        return self._log.subscription(dead(self.topic), DEAD_LETTER_GROUP, consumer)
 
     async def close(self) -> None:
         pass
@@ -82,6 +95,14 @@ class Streams:
         subscription = RedisSubscription(
             self._url, self.topic, "group", consumer, claim_idle_seconds=claim_idle_seconds
         )
+        self._opened.append(subscription)
+        return subscription
+
+    def topic_of_letters(self) -> None:
+        pass
+
+    def letters(self, consumer: str) -> Subscription:
+        subscription = RedisSubscription(self._url, dead(self.topic), DEAD_LETTER_GROUP, consumer)
         self._opened.append(subscription)
         return subscription
 
@@ -112,6 +133,14 @@ class Partitions:
     def subscription(self, consumer: str, claim_idle_seconds: float = 30.0) -> Subscription:
         idle = max(claim_idle_seconds, self.shortest_claim_seconds)
         subscription = KafkaSubscription(self._server.brokers, self.topic, "group", consumer, claim_idle_seconds=idle)
+        self._opened.append(subscription)
+        return subscription
+
+    def topic_of_letters(self) -> None:
+        self._server.create(dead(self.topic))
+
+    def letters(self, consumer: str) -> Subscription:
+        subscription = KafkaSubscription(self._server.brokers, dead(self.topic), DEAD_LETTER_GROUP, consumer)
         self._opened.append(subscription)
         return subscription
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cli import parts
+from cli import kafka, parts
 from cli.failure import CommandFailed
 from cli.folder import DataFolder
-from cli.parts import NEEDS, Plan, recipes
+from cli.parts import NEEDS, Plan, needs, recipes
 from cli.ports import free_ports, is_free
 
 
@@ -50,6 +50,26 @@ def test_the_parts_are_told_of_one_another(tmp_path: Path) -> None:
     assert gateway["ASSAY_MAX_BATCH_TEXTS"] == "8"
     assert made["classifier"].prepare().environment["ASSAY_TRITON_ADDRESSES"] == made["triton"].address
     assert made["audit"].prepare().environment["ASSAY_DATA"] != made["review"].prepare().environment["ASSAY_DATA"]
+
+
+def test_kafka_takes_the_place_of_valkey(tmp_path: Path) -> None:
+    made = recipes(plan(tmp_path, kafka=True))
+    assert [recipe.name for recipe in made] == list(needs(kafka=True))
+    assert "valkey" not in {name for recipe in made for name in (recipe.name, *recipe.needs)}
+    by_name = {recipe.name: recipe for recipe in made}
+    for name in ("gateway", "audit", "review"):
+        assert "kafka" in by_name[name].needs
+        environment = by_name[name].prepare().environment
+        assert environment["ASSAY_EVENT_LOG"] == f"kafka://{by_name['kafka'].address}"
+
+
+def test_kafka_that_can_not_be_had_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> str:
+        raise kafka.KafkaMissing("install Java")
+
+    monkeypatch.setattr(kafka, "find_java", missing)
+    with pytest.raises(CommandFailed, match="install Java"):
+        recipes(plan(tmp_path, kafka=True))[0].prepare()
 
 
 def test_a_missing_triton_environment_says_make_setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
