@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from services.kernel.eventlog import redis_streams
 from services.kernel.eventlog.port import Event, EventLogUnavailable, Publisher
 from services.kernel.eventlog.redis_streams import RedisPublisher, RedisSubscription, SecondGroup
+from services.kernel.eventlog.topics import Topic
 from services.kernel.identifiers import uuid7
 from tests.fixtures.valkey import ValkeyServer
 
@@ -228,3 +229,16 @@ async def test_foreign_and_deleted_entries_do_not_stop_a_consumer(shared_valkey:
         assert (await redis.xpending(topic, "group"))["pending"] == 2
     await subscription.close()
     await again.close()
+
+
+async def test_a_topic_that_nobody_consumes_keeps_its_newest_entries(
+    shared_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = f"topic.{uuid7()}"
+    monkeypatch.setattr(redis_streams, "settings_of", lambda name: Topic(name, entries_kept=3))
+    publisher = RedisPublisher(shared_valkey.url)
+    await publisher.publish(topic, [Event(str(number), b"") for number in range(5)])
+    await publisher.publish(topic, [Event("5", b"")])
+    async with Redis.from_url(shared_valkey.url) as redis:
+        assert [fields[b"key"] for _, fields in await redis.xrange(topic)] == [b"3", b"4", b"5"]
+    await publisher.close()
