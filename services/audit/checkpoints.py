@@ -18,8 +18,8 @@ from services.audit.adapters.notebook import Notebook
 from services.audit.events import Arrival
 from services.audit.merkle import tiles
 from services.audit.merkle.notes import Checkpoint, NoteInvalid, Signer, open_note
-from services.audit.merkle.tiles import ReadTile, TreeDamaged
-from services.audit.ports import EventStore, TreeBroken
+from services.audit.merkle.tiles import TreeDamaged
+from services.audit.ports import EventStore, TreeBroken, View
 from services.audit.proofs import require_consistent
 from services.kernel.eventlog.port import Event, EventLogUnavailable, Publisher
 from services.kernel.eventlog.topics import CHECKPOINT_TOPIC
@@ -114,12 +114,14 @@ class Checkpointer:
         await self.require_intact()
         older = self._newest
 
-        def look(size: int, read: ReadTile) -> tuple[int, bytes]:
-            require_consistent(older, size, read)
-            return size, tiles.root(size, read)
+        def look(view: View) -> tuple[int, bytes]:
+            if older is not None:
+                require_consistent(older, view)
+            size = view.size()
+            return size, tiles.root(size, view.tile)
 
         try:
-            size, root = await self._store.tree(look)
+            size, root = await self._store.view(look)
         except TreeDamaged as fault:
             raise self._break(TreeBroken(str(fault))) from fault
         except TreeBroken as fault:
@@ -167,19 +169,19 @@ class Checkpointer:
 
     async def _check(self) -> None:
         """Holds the stored tree against the newest checkpoint of the store and that of the file."""
-        kept = await self._store.newest_checkpoint()
+        kept = await self._store.view(lambda view: view.newest_checkpoint())
         written = await asyncio.to_thread(self._notebook.newest)
         try:
             held = [open_note(note, [self._signer.verifier]) for note in (kept, written) if note]
         except NoteInvalid as fault:
             raise self._break(TreeBroken(f"the newest checkpoint can't be trusted: {fault}")) from None
 
-        def look(size: int, read: ReadTile) -> None:
+        def look(view: View) -> None:
             for checkpoint in held:
-                require_consistent(checkpoint, size, read)
+                require_consistent(checkpoint, view)
 
         try:
-            await self._store.tree(look)
+            await self._store.view(look)
         except TreeBroken as fault:
             raise self._break(fault) from None
         if kept:

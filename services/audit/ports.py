@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from services.audit.events import Arrival, Entry, EventQuery, LoggedEvent
-from services.audit.merkle.tiles import ReadTile
 from services.kernel.paging import Position
 from services.kernel.stores import Sink, StoreUnavailable
 
@@ -29,6 +28,22 @@ class TreeBroken(StoreUnavailable):
         self.fault = fault
 
 
+class View(Protocol):
+    """One state of the log, as long as the work lasts that it was given to."""
+
+    def size(self) -> int:
+        """How many entries the log has."""
+
+    def tile(self, level: int, number: int) -> bytes:
+        """Returns a tile of its tree; empty where there is none."""
+
+    def index_of(self, event_id: str) -> int | None:
+        """Returns an event's place in the log, None when there is none or its contents were removed."""
+
+    def newest_checkpoint(self) -> str | None:
+        """Returns the signed note of the largest tree, None when there is none."""
+
+
 class EventStore(Sink[Arrival], Protocol):
     """An append-only log in which each event has exactly one entry, under its event_id, and each entry one leaf."""
 
@@ -48,13 +63,6 @@ class EventStore(Sink[Arrival], Protocol):
             EntryDamaged
         """
 
-    async def index_of(self, event_id: str) -> int | None:
-        """Returns an event's place in the log, None when there is none or its contents were removed.
-
-        Raises:
-            StoreUnavailable
-        """
-
     async def entries(self, start: int, limit: int, records: bool) -> Sequence[Entry]:
         """Returns at most `limit` entries from `start` on, in order and none left out, with or without records.
 
@@ -64,19 +72,12 @@ class EventStore(Sink[Arrival], Protocol):
             StoreUnavailable
         """
 
-    async def tree(self, work: Callable[[int, ReadTile], Result]) -> Result:
-        """Runs `work` with the log's size and its tiles, all of one state.
+    async def view(self, work: Callable[[View], Result]) -> Result:
+        """Runs `work` over one state of the log.
 
         Raises:
             StoreUnavailable
             TreeDamaged: from `work`.
-        """
-
-    async def newest_checkpoint(self) -> str | None:
-        """Returns the signed note of the largest tree, None when there is none.
-
-        Raises:
-            StoreUnavailable
         """
 
     async def save_checkpoint(self, size: int, note: str) -> None:

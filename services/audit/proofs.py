@@ -10,8 +10,8 @@ from services.audit.events import Entry
 from services.audit.log import require_id, unknown
 from services.audit.merkle import tiles
 from services.audit.merkle.notes import Checkpoint, NoteInvalid, Verifier, open_note
-from services.audit.merkle.tiles import ReadTile, TreeDamaged
-from services.audit.ports import EventStore, TreeBroken
+from services.audit.merkle.tiles import TreeDamaged
+from services.audit.ports import EventStore, TreeBroken, View
 from services.kernel.errors import AssayError, Reason
 from services.kernel.paging import MAX_PAGE_SIZE
 
@@ -52,13 +52,7 @@ class Prover:
         Raises:
             AssayError: PROOF_PENDING before the first one, LOG_DAMAGED, PART_UNAVAILABLE.
         """
-        note = await self.store.newest_checkpoint()
-        if note is None:
-            raise AssayError(Reason.PROOF_PENDING)
-        try:
-            return open_note(note, [self.verifier]), note
-        except NoteInvalid:
-            raise AssayError(Reason.LOG_DAMAGED, place="the newest checkpoint") from None
+        return await self._read(self._newest)
 
     async def inclusion(self, event_id: str, size: int) -> Inclusion:
         """Proves that an event is in the tree of `size` leaves, 0 for that of the newest checkpoint.
@@ -68,16 +62,17 @@ class Prover:
                 event, PROOF_PENDING, LOG_DAMAGED, PART_UNAVAILABLE.
         """
         require_id(event_id)
-        index = await self.store.index_of(event_id)
-        if index is None:
-            raise unknown(event_id)
-        newest, note = await self.checkpoint()
-        if newest.size <= index:
-            raise AssayError(Reason.PROOF_PENDING)
-        size = _within("tree_size", size, index + 1, newest.size)
 
-        def prove(_: int, read: ReadTile) -> Inclusion:
-            return Inclusion(index, size, tiles.leaf(index, read), tiles.inclusion_path(index, size, read), note)
+        def prove(view: View) -> Inclusion:
+            index = view.index_of(event_id)
+            if index is None:
+                raise unknown(event_id)
+            newest, note = self._newest(view)
+            if newest.size <= index:
+                raise AssayError(Reason.PROOF_PENDING)
+            within = _within("tree_size", size, index + 1, newest.size)
+            path = tiles.inclusion_path(index, within, view.tile)
+            return Inclusion(index, within, tiles.leaf(index, view.tile), path, note)
 
         return await self._read(prove)
 
@@ -88,12 +83,15 @@ class Prover:
             AssayError: FIELD_INVALID for sizes in the wrong order or not signed, PROOF_PENDING, LOG_DAMAGED,
                 PART_UNAVAILABLE.
         """
-        newest, note = await self.checkpoint()
-        second = _within("second_size", second, 1 if newest.size else 0, newest.size)
-        if not 0 <= first <= second:
-            raise AssayError(Reason.FIELD_INVALID, field="first_size", value=first, limit=f"0 to {second}")
-        path = await self._read(lambda _, read: tiles.consistency_path(first, second, read))
-        return Consistency(first, second, path, note)
+
+        def prove(view: View) -> Consistency:
+            newest, note = self._newest(view)
+            larger = _within("second_size", second, 1 if newest.size else 0, newest.size)
+            if not 0 <= first <= larger:
+                raise AssayError(Reason.FIELD_INVALID, field="first_size", value=first, limit=f"0 to {larger}")
+            return Consistency(first, larger, tiles.consistency_path(first, larger, view.tile), note)
+
+        return await self._read(prove)
 
     async def entries(self, start: int, size: int, records: bool) -> Sequence[Entry]:
         """Returns at most `size` entries from index `start` on, 0 for 1,000; fewer large ones; none at the log's end.
@@ -109,9 +107,18 @@ class Prover:
             raise AssayError(Reason.FIELD_INVALID, field="page_size", value=size, limit=f"0 to {MAX_PAGE_SIZE}")
         return await self.store.entries(start, min(size or MAX_PAGE_SIZE, MAX_PAGE_SIZE), records)
 
-    async def _read(self, work: Callable[[int, ReadTile], Result]) -> Result:
+    def _newest(self, view: View) -> tuple[Checkpoint, str]:
+        note = view.newest_checkpoint()
+        if note is None:
+            raise AssayError(Reason.PROOF_PENDING)
         try:
-            return await self.store.tree(work)
+            return open_note(note, [self.verifier]), note
+        except NoteInvalid:
+            raise AssayError(Reason.LOG_DAMAGED, place="the newest checkpoint") from None
+
+    async def _read(self, work: Callable[[View], Result]) -> Result:
+        try:
+            return await self.store.view(work)
         except TreeDamaged as fault:
             raise AssayError(Reason.LOG_DAMAGED, place=fault) from fault
 
@@ -126,20 +133,18 @@ def _within(field: str, size: int, least: int, most: int) -> int:
     return size
 
 
-def require_consistent(older: Checkpoint | None, size: int, read: ReadTile) -> Checkpoint | None:
-    """Returns `older` when the stored tree of `size` leaves still begins with it.
+def require_consistent(older: Checkpoint, view: View) -> None:
+    """Returns when the stored tree still begins with the one of an older checkpoint.
 
     Raises:
         TreeBroken: it is shorter, damaged, or its beginning has another root.
     """
-    if older is None:
-        return None
+    size = view.size()
     if size < older.size:
         raise TreeBroken(f"the log has {size} entries, and a signed checkpoint says that it had {older.size}")
     try:
-        root = tiles.root(older.size, read)
+        root = tiles.root(older.size, view.tile)
     except TreeDamaged as fault:
         raise TreeBroken(str(fault)) from fault
     if root != older.root:
         raise TreeBroken(f"the first {older.size} entries are not those of the signed checkpoint")
-    return older

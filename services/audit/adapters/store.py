@@ -13,7 +13,7 @@ from services.audit.events import Arrival, Entry, EventQuery, LoggedEvent, State
 from services.audit.merkle import tiles
 from services.audit.merkle.hashing import HASH_BYTES, leaf_hash
 from services.audit.merkle.tiles import TILE_WIDTH, ReadTile, TreeDamaged
-from services.audit.ports import EntryDamaged, TreeBroken
+from services.audit.ports import EntryDamaged, TreeBroken, View
 from services.audit.records import RecordUnreadable, event_of, is_personal, record_of
 from services.audit.vault import Key, Vault, WrongKey
 from services.kernel.paging import MAX_PAGE_BYTES, Position
@@ -171,21 +171,23 @@ class SqlEventStore:
         except (WrongKey, RecordUnreadable):
             raise EntryDamaged(index) from None
 
-    async def index_of(self, event_id: str) -> int | None:
-        find = "SELECT idx FROM event_ids WHERE event_id = ?"
-        row = await self.database.read(lambda transaction: transaction.execute(find, (event_id,)).fetchone())
-        return row[0] if row else None
-
     async def entries(self, start: int, limit: int, records: bool) -> Sequence[Entry]:
         return await self.database.read(lambda transaction: _entries(transaction, start, limit, records))
 
+    async def view(self, work: Callable[[View], Result]) -> Result:
+        return await self.database.read(lambda transaction: work(_View(transaction)))
+
     async def tree(self, work: Callable[[int, ReadTile], Result]) -> Result:
-        return await self.database.read(lambda transaction: work(_size(transaction), partial(_tile, transaction)))
+        """Runs `work` with the log's size and its tiles, as `view` does."""
+        return await self.view(lambda view: work(view.size(), view.tile))
+
+    async def index_of(self, event_id: str) -> int | None:
+        """Returns View.index_of of the log as it is now."""
+        return await self.view(lambda view: view.index_of(event_id))
 
     async def newest_checkpoint(self) -> str | None:
-        newest = "SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1"
-        row = await self.database.read(lambda transaction: transaction.execute(newest).fetchone())
-        return row[0] if row else None
+        """Returns View.newest_checkpoint of the log as it is now."""
+        return await self.view(lambda view: view.newest_checkpoint())
 
     async def save_checkpoint(self, size: int, note: str) -> None:
         def save(transaction: Transaction) -> None:
@@ -204,6 +206,27 @@ class SqlEventStore:
 
     async def close(self) -> None:
         await self.database.close()
+
+
+class _View:
+    """View of a transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def size(self) -> int:
+        return _size(self._transaction)
+
+    def tile(self, level: int, number: int) -> bytes:
+        return _tile(self._transaction, level, number)
+
+    def index_of(self, event_id: str) -> int | None:
+        row = self._transaction.execute("SELECT idx FROM event_ids WHERE event_id = ?", (event_id,)).fetchone()
+        return row[0] if row else None
+
+    def newest_checkpoint(self) -> str | None:
+        row = self._transaction.execute("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1").fetchone()
+        return row[0] if row else None
 
 
 def _row(index: int, item: Arrival, append_time: int, key_id: str, record: bytes) -> Sequence[Value]:

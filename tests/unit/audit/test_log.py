@@ -67,11 +67,13 @@ async def test_get(log: AuditLog) -> None:
     with pytest.raises(AssayError) as caught:
         await log.get("")
     assert (caught.value.reason, caught.value.metadata["field"]) == (Reason.FIELD_INVALID, "event_id")
-    for unknown, shown in (("secret\n" * 100, "secret?" * 9 + "…"), ("\0", "?")):
+    for unknown in ("e9", "secret\n" * 100, "\0"):
         with pytest.raises(AssayError) as caught:
             await log.get(unknown)
         assert caught.value.reason is Reason.EVENT_UNKNOWN
-        assert caught.value.metadata["value"] == shown
+        shown = caught.value.metadata["value"]
+        assert shown.isprintable()
+        assert len(shown) <= 64
 
 
 async def test_damage_is_named_to_callers(store: SqliteEventStore, log: AuditLog) -> None:
