@@ -138,13 +138,16 @@ def proven_by(
     """
     found = reader.inclusion(event_id)
     entry = next(iter(reader.entries(found.index, 1)), None)
-    fault = _fault(found, entry, key)
+    fault = _fault(found, entry, key, event_id)
     if fault:
         raise CommandFailed(f"the proof does not hold: {fault}", event_id=event_id)
     return found, entry
 
 
-def _fault(found: audit_pb2.GetInclusionProofResponse, entry: audit_pb2.LogEntry | None, key: Verifier) -> str | None:
+def _fault(
+    found: audit_pb2.GetInclusionProofResponse, entry: audit_pb2.LogEntry | None, key: Verifier, event_id: str
+) -> str | None:
+    from services.audit.merkle.entries import read_content
     from services.audit.merkle.hashing import leaf_hash
     from services.audit.merkle.notes import NoteInvalid, open_note
     from services.audit.merkle.proofs import verify_inclusion
@@ -159,4 +162,6 @@ def _fault(found: audit_pb2.GetInclusionProofResponse, entry: audit_pb2.LogEntry
         return "its path does not lead to the signed root"
     if entry is not None and entry.record and leaf_hash(entry.record) != found.leaf_hash:
         return "the record that is stored is not the one that was signed"
+    if entry is not None and entry.record and read_content(entry.record).event_id != event_id:
+        return "it is of another event"
     return None

@@ -18,9 +18,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from benchmarks.tamper_log import DATABASE, MadeLog, Workshop
 from cli.audit_examine import examine
+from cli.audit_read import proven_by
+from cli.audit_reader import AuditReader
 from cli.audit_source import LiveLog
 from cli.audit_verify import verify
 from cli.audit_witness import witness
+from cli.failure import CommandFailed
 from services.audit import convert
 from services.audit.merkle.entries import framed, read_entries
 from services.audit.merkle.notes import Signer
@@ -255,6 +258,22 @@ def test_a_record_that_a_search_would_miss_is_named(
     report = json.loads(call(verify, "--address", address, "--public-key", key, "--search", "--json").stdout)
     assert (report["ok"], report["first_bad"]) == (False, 31)
     assert f"a search by {fault}" in report["fault"]
+
+
+def test_a_proof_of_another_event_is_none(workshop: Workshop, address: str, made: MadeLog) -> None:
+    with LiveLog(address) as log:
+        one, other = (event.event_id for event in list(log.search())[:2])
+    with AuditReader(address) as reader:
+        proven_by(reader, one, workshop.signer.verifier)
+    # The database says that the event is where the other one is, and the proof of that one is right.
+    change(
+        made.database,
+        "UPDATE event_ids SET idx = (SELECT idx FROM event_ids WHERE event_id = ?) WHERE event_id = ?",
+        other,
+        one,
+    )
+    with AuditReader(address) as reader, pytest.raises(CommandFailed, match="it is of another event"):
+        proven_by(reader, one, workshop.signer.verifier)
 
 
 def test_a_checkpoint_of_another_key_is_not_believed(address: str, made: MadeLog) -> None:
