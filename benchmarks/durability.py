@@ -18,10 +18,8 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +28,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from benchmarks.durability_faults import Breaker, Down, Fault, draw
-from benchmarks.durability_load import Load
-from benchmarks.durability_log import AuditLog, LogUnreadable
+from benchmarks.durability_faults import Fault, draw
+from benchmarks.durability_log import LogUnreadable
 from benchmarks.durability_oracle import UNAUDITED, Verdict, judge
+from benchmarks.durability_stage import STORAGES, Stage, Storage, StorageMissing, opened
 from benchmarks.harness import Goal, Result
-from benchmarks.postgres_server import PostgresServer
-from benchmarks.small_disk import MeshOnSmallDisks, SmallDisks, SmallDisksMissing
+from cli.failure import CommandFailed
 from cli.mesh import Mesh
 
 SEED = 6
@@ -46,31 +43,7 @@ LOAD_SECONDS = 2.5
 RECOVERED_SECONDS = 0.5
 SETTLE_SECONDS = 90.0
 """After so long without a fault nothing is late any more: what is missing then is lost."""
-ON_SMALL_DISKS = ("gateway", "audit")
 _POLL_SECONDS = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """Where a mesh keeps its events: the broker, the audit log's database; and when a record counts as durable."""
-
-    kafka: bool
-    postgres: bool
-    durability: str
-
-    @property
-    def name(self) -> str:
-        broker, database = "kafka" if self.kafka else "valkey", "postgresql" if self.postgres else "sqlite"
-        return f"{broker}, {database}, {self.durability}"
-
-
-STORAGES = (
-    Storage(kafka=False, postgres=False, durability="process"),
-    Storage(kafka=True, postgres=True, durability="broker"),
-    Storage(kafka=False, postgres=True, durability="fsync"),
-    Storage(kafka=True, postgres=False, durability="process"),
-)
-"""Trial n runs on number n of these, counted round and round."""
 
 
 @dataclass(slots=True)
@@ -107,20 +80,20 @@ class Trial:
 def run(quick: bool, trials: int | None = None, seed: int | None = None, trial: int | None = None) -> Result:
     """Runs `trials` trials, or number `trial` alone."""
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # it remarks on every process that is started
-    seed = SEED if seed is None else seed
     count = trials or (QUICK_TRIALS if quick else TRIALS)
     numbers = [trial] if trial is not None else list(range(count))
-    return asyncio.run(_Bench(seed, numbers).run())
+    return asyncio.run(_Bench(SEED if seed is None else seed, numbers).run())
 
 
 class _Bench:
     def __init__(self, seed: int, numbers: Sequence[int]) -> None:
         self._seed = seed
         self._numbers = numbers
-        self._console = Console(stderr=True, highlight=False)
-        self._trials: list[Trial] = []
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._meshes: list[list[Trial]] = []
+        self._not_run = 0
         self._checkpoints = 0
-        self._full_by = "a small file system"
+        self._full_by = "a full file system"
 
     async def run(self) -> Result:
         start = time.monotonic()
@@ -128,156 +101,108 @@ class _Bench:
         with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
             task = progress.add_task("trials", total=len(self._numbers))
             for at, storage in enumerate(STORAGES):
-                own = [number for number in self._numbers if number % len(STORAGES) == at]
-                if own:
-                    await self._on(storage, own, lambda: progress.advance(task))
+                left = [number for number in self._numbers if number % len(STORAGES) == at]
+                while left:
+                    # A mesh that does not come back ends its trial; the next ones get a new mesh.
+                    left = await self._on(storage, left, lambda: progress.advance(task))
         return self._result(time.monotonic() - start)
 
-    async def _on(self, storage: Storage, numbers: Sequence[int], advance: Any) -> None:
-        """Runs trials on one mesh. Its folder stays where one of them was not clean."""
+    async def _on(self, storage: Storage, numbers: Sequence[int], advance: Callable[[], None]) -> list[int]:
+        """Runs trials on one mesh; returns those that it did not come to. Its folder stays where one was not clean."""
         folder = Path(tempfile.mkdtemp(prefix="assay-durability-"))
+        trials: list[Trial] = []
+        self._meshes.append(trials)
         kept = True
         try:
-            async with AsyncExitStack() as closing:
-                # Nothing is kept free on the disk, so that it is really the last byte that is missing.
-                settings = {"gateway": {"AUDIT_DURABILITY": storage.durability, "OUTBOX_MIN_FREE_BYTES": "0"}}
-                database = None
-                if storage.postgres:
-                    (folder / "postgres").mkdir()
-                    server = PostgresServer(folder / "postgres")
-                    closing.push_async_callback(asyncio.to_thread, server.stop)
-                    await asyncio.to_thread(server.start)
-                    settings["audit"] = {"STORE": server.url()}
-                    database = Down(partial(asyncio.to_thread, server.kill), partial(asyncio.to_thread, server.start))
-                disks = self._small_disks([folder / "mesh" / part for part in ON_SMALL_DISKS], closing)
-                mesh = await closing.enter_async_context(_mesh(folder / "mesh", storage, settings, disks))
-                await mesh.ready()
-                breaker = Breaker(mesh, disks, database)
-                load = await closing.enter_async_context(Load(mesh.address))
-                published = folder / "mesh" / "audit" / "checkpoints.log"
-                published = published if disks is None else disks.outside(published)
-                log = AuditLog(mesh.parts["audit"].view.address, published)
-                closing.push_async_callback(log.close)
-                seen: set[str] = set()
+            async with opened(storage, folder) as stage:
+                if stage.no_disks:
+                    self._full_by = "RLIMIT_FSIZE"
                 for number in numbers:
-                    faults = draw(self._seed, number, LOAD_SECONDS)
-                    try:
-                        found = await self._trial(Trial(number, storage.name), faults, breaker, mesh, load, log)
-                    except BaseException:
-                        self._console.print(f"[red]trial {number} broke off[/red]: {'; '.join(map(str, faults))}")
-                        raise
-                    wrong = [*found.verdict.lines(), *found.unverified]
-                    found.found = [line for line in wrong if line not in seen]
-                    seen.update(wrong)
-                    self._say(found)
-                    self._trials.append(found)
+                    trials.append(Trial(number, storage.name))
+                    stuck = await self._trial(trials, stage)
+                    self._say(trials[-1])
                     advance()
-                self._checkpoints += log.checkpoints
-            kept = not all(trial.clean for trial in self._trials if trial.storage == storage.name)
+                    if stuck:
+                        break
+                self._checkpoints += stage.log.checkpoints
+            kept = not all(trial.clean for trial in trials)
+        except StorageMissing as missing:
+            self._console.print(f"[red]{len(numbers)} trials not run[/red] on {storage.name}: {missing}")
+            self._not_run += len(numbers)
+            kept = False
+            return []
         finally:
             if kept:
-                self._console.print(f"the mesh's folder is kept: {folder}", soft_wrap=True)
+                self._console.print(f"the mesh's folder is kept: {folder}")
             else:
                 shutil.rmtree(folder, ignore_errors=True)
+        return list(numbers[len(trials) :])
 
-    def _small_disks(self, folders: Sequence[Path], closing: AsyncExitStack) -> SmallDisks | None:
-        """Returns a small disk for each folder; what is on them in the end is copied into the folders."""
-        for folder in folders:
-            folder.mkdir(parents=True)
+    async def _trial(self, trials: Sequence[Trial], stage: Stage) -> bool:
+        """Runs the last of the trials of a mesh; returns whether the mesh is of no use any more."""
+        trial = trials[-1]
+        if len(trials) > 1:
+            before = trials[-2]
+            trial.verdict, trial.unverified = before.verdict, list(before.unverified)
+        seen = {*trial.verdict.lines(), *trial.unverified}
+        faults = draw(self._seed, trial.number, LOAD_SECONDS)
+        start, sent = time.monotonic(), len(stage.load.calls)
+        stuck = False
         try:
-            disks = SmallDisks(folders)
-        except SmallDisksMissing as fault:
-            self._full_by = "RLIMIT_FSIZE"
-            self._console.print(f"no small disks here ({fault}); processes are kept from writing instead")
-            return None
-        closing.callback(disks.close)
-        for folder in folders:
-            closing.callback(shutil.copytree, disks.outside(folder), folder, dirs_exist_ok=True)
-        return disks
+            await self._break_and_settle(trial, faults, stage)
+        except CommandFailed as failure:
+            trial.events = trial.events or [str(fault) for fault in faults]
+            trial.unverified.append(f"trial {trial.number}: {failure.message}")
+            stuck = True
+        told = [told for call in stage.load.calls[sent:] for told in call.answers]
+        trial.calls, trial.answered = len(stage.load.calls) - sent, len(told)
+        trial.unaudited = sum(told.reason == UNAUDITED for told in told)
+        trial.seconds = time.monotonic() - start
+        trial.found = [line for line in [*trial.verdict.lines(), *trial.unverified] if line not in seen]
+        return stuck
 
-    async def _trial(
-        self,
-        trial: Trial,
-        faults: Sequence[Fault],
-        breaker: Breaker,
-        mesh: Mesh,
-        load: Load,
-        log: AuditLog,
-    ) -> Trial:
+    async def _break_and_settle(self, trial: Trial, faults: Sequence[Fault], stage: Stage) -> None:
+        """Raises CommandFailed when the mesh does not come back."""
         chance = random.Random(f"{self._seed}/{trial.number}/load")
-        start, since = time.monotonic(), time.time_ns()
-        before = len(load.calls)
-        enough = asyncio.Event()
-        loading = asyncio.create_task(load.run(trial.number, enough, random.Random(chance.random())))
+        since, enough = time.time_ns(), asyncio.Event()
+        loading = asyncio.create_task(stage.load.run(trial.number, enough, random.Random(chance.random())))
         try:
             trial.events, _ = await asyncio.gather(
-                breaker.run(faults, random.Random(chance.random())), asyncio.sleep(LOAD_SECONDS)
+                stage.breaker.run(faults, random.Random(chance.random())), asyncio.sleep(LOAD_SECONDS)
             )
-            await mesh.ready()
+            await stage.mesh.ready()
             await asyncio.sleep(RECOVERED_SECONDS)
         finally:
             enough.set()
-        await loading
-        await self._settle(trial, mesh, load, log, since)
-        own = load.calls[before:]
-        told = [told for call in own for told in call.answers]
-        trial.calls, trial.answered = len(own), len(told)
-        trial.unaudited = sum(told.reason == UNAUDITED for told in told)
-        trial.seconds = time.monotonic() - start
-        return trial
-
-    async def _settle(self, trial: Trial, mesh: Mesh, load: Load, log: AuditLog, since: int) -> None:
-        """Waits until nothing is on its way any more and the log has all, or the time is over."""
-        end = time.monotonic() + SETTLE_SECONDS
-        quiet = 0
-        while quiet < 2:
-            if time.monotonic() > end:
-                break
-            try:
-                waiting = await _on_their_way(mesh)
-                await log.read(since)
-                await log.verify()
-            except (LogUnreadable, httpx.HTTPError) as fault:
-                waiting, quiet = 1, 0
-                if time.monotonic() > end:
-                    trial.unverified.append(f"it can't be read: {fault}")
-                await asyncio.sleep(_POLL_SECONDS)
-                continue
-            trial.verdict = judge(load.calls, list(log.records.values()), log.leaves)
-            trial.unverified = list(log.faults)
-            if trial.verdict.lost or waiting or log.signed != log.size:
-                quiet = 0
-            else:
-                quiet += 1
-            await asyncio.sleep(_POLL_SECONDS)
-        if quiet < 2 and log.signed != log.size:
-            trial.unverified.append(f"the newest checkpoint is of {log.signed} entries; the log has {log.size}")
+            await loading
+        await _settle(trial, stage, since)
 
     def _say(self, trial: Trial) -> None:
         """Prints a trial's line, and what it found wrong."""
         verdict = "[green]clean[/green]" if trial.clean else "[red]not clean[/red]"
         self._console.print(
             f"trial {trial.number:>3}  {trial.storage}  {verdict}  {trial.answered} answers, "
-            f"{trial.unaudited} unaudited  {trial.seconds:.1f} s  {'; '.join(trial.events)}",
-            soft_wrap=True,
+            f"{trial.unaudited} unaudited  {trial.seconds:.1f} s  {'; '.join(trial.events)}"
         )
         for line in trial.found:
-            self._console.print(f"    [red]{line}[/red]", soft_wrap=True)
+            self._console.print(f"    [red]{line}[/red]")
         if not trial.clean:
             again = f"assay bench durability --seed {self._seed} --trial {trial.number}"
             self._console.print(f"    to run it again: {again}")
 
     def _result(self, seconds: float) -> Result:
+        trials = [trial for mesh in self._meshes for trial in mesh]
         # The last verdict of each mesh holds all before it.
-        last = {trial.storage: trial for trial in self._trials}.values()
-        faults = Counter(event.partition(" at ")[0] for trial in self._trials for event in trial.events)
+        last = [mesh[-1] for mesh in self._meshes if mesh]
+        faults = Counter(event.partition(" at ")[0] for trial in trials for event in trial.events)
         figures: dict[str, Any] = {
-            "trials": len(self._trials),
+            "trials": len(trials),
+            "not_run": self._not_run,
             "seed": self._seed,
-            "clean_trials": sum(trial.clean for trial in self._trials),
-            "calls": sum(trial.calls for trial in self._trials),
-            "answered": sum(trial.answered for trial in self._trials),
-            "refused_as_unaudited": sum(trial.unaudited for trial in self._trials),
+            "clean_trials": sum(trial.clean for trial in trials),
+            "calls": sum(trial.calls for trial in trials),
+            "answered": sum(trial.answered for trial in trials),
+            "refused_as_unaudited": sum(trial.unaudited for trial in trials),
             "lost": sum(len(trial.verdict.lost) for trial in last),
             "double": sum(len(trial.verdict.double) for trial in last),
             "phantom": sum(len(trial.verdict.phantom) for trial in last),
@@ -290,28 +215,44 @@ class _Bench:
         }
         table = [["storage", "trials", "clean", "answers", "seconds a trial"]]
         for storage in STORAGES:
-            own = [trial for trial in self._trials if trial.storage == storage.name]
+            own = [trial for trial in trials if trial.storage == storage.name]
             if own:
                 mean = sum(trial.seconds for trial in own) / len(own)
                 clean = sum(trial.clean for trial in own)
                 answers = sum(trial.answered for trial in own)
                 table.append([storage.name, f"{len(own)}", f"{clean}", f"{answers:,}", f"{mean:.1f}"])
-        goals = [
-            Goal(name, figures[name], "==", 0)
-            for name in ("lost", "double", "phantom", "wrong", "failed_verifications")
-        ]
-        goals.append(Goal("answered", figures["answered"], ">=", 1))
-        return Result("durability", figures, goals, table)
+        nothing = ("lost", "double", "phantom", "wrong", "failed_verifications", "not_run")
+        goals = [Goal(name, figures[name], "==", 0) for name in nothing]
+        return Result("durability", figures, [*goals, Goal("answered", figures["answered"], ">=", 1)], table)
 
 
-def _mesh(data: Path, storage: Storage, settings: dict[str, dict[str, str]], disks: SmallDisks | None) -> Mesh:
-    if disks is None:
-        return Mesh(data, kafka=storage.kafka, settings=settings)
-    return MeshOnSmallDisks(data, disks, ON_SMALL_DISKS, kafka=storage.kafka, settings=settings)
+async def _settle(trial: Trial, stage: Stage, since: int) -> None:
+    """Waits until nothing is on its way any more and the log has all, or the time is over; writes the verdict down."""
+    end = time.monotonic() + SETTLE_SECONDS
+    known = list(trial.unverified)
+    quiet, unreadable = 0, ""
+    log = stage.log
+    while quiet < 2 and time.monotonic() < end:
+        try:
+            waiting = await _on_their_way(stage.mesh)
+            await log.read(since)
+            await log.verify()
+        except (LogUnreadable, httpx.HTTPError) as fault:
+            quiet, unreadable = 0, f"trial {trial.number}: it can't be read: {fault}"
+        else:
+            unreadable = ""
+            trial.verdict = judge(stage.load.calls, list(log.records.values()), log.leaves)
+            quiet = 0 if trial.verdict.lost or waiting or log.signed != log.size else quiet + 1
+        await asyncio.sleep(_POLL_SECONDS)
+    trial.unverified = [*known, *(fault for fault in log.faults if fault not in known)]
+    if unreadable:
+        trial.unverified.append(unreadable)
+    elif log.signed != log.size:
+        trial.unverified.append(f"the newest checkpoint is of {log.signed} entries; the log has {log.size}")
 
 
 async def _on_their_way(mesh: Mesh) -> float:
-    """Returns how many events wait in the outbox or in the event log.
+    """Returns how many events wait in the outbox or in the event log; at least 1 where a part does not know yet.
 
     Raises:
         httpx.HTTPError: a part does not say.
@@ -320,7 +261,7 @@ async def _on_their_way(mesh: Mesh) -> float:
     async with httpx.AsyncClient(trust_env=False) as client:
         for part, gauge in (("gateway", "gateway_outbox_events"), ("audit", "assay_consumer_lag")):
             page = await client.get(f"http://{mesh.parts[part].view.metrics}/metrics")
-            for family in text_string_to_metric_families(page.text):
-                if family.name == gauge:
-                    total += sum(sample.value for sample in family.samples)
+            families = text_string_to_metric_families(page.text)
+            values = [sample.value for family in families if family.name == gauge for sample in family.samples]
+            total += sum(values) if values else 1
     return total

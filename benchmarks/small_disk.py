@@ -1,8 +1,8 @@
-"""Small disks for some parts of a mesh, to be filled to the last byte: without root, and seen by those parts alone.
+"""Small disks for some parts of a mesh, to be filled to the last byte: seen by those parts alone.
 
-A process in a user and mount namespace of its own mounts a small tmpfs over each part's data folder and waits; the
-parts are started inside its namespaces. What they keep outlives them, because the waiting process holds the mounts.
-From outside, the same files are below /proc/PID/root.
+A process in a mount namespace of its own, and for who is not root a user namespace too, mounts a small tmpfs over each
+part's data folder and waits; the parts are started inside its namespaces. What they keep outlives them, because the
+waiting process holds the mounts. From outside, the same files are below /proc/PID/root.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ class SmallDisks:
 
     def __init__(self, folders: Collection[Path]) -> None:
         """Raises SmallDisksMissing."""
-        command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _MOUNT, "sh", *map(str, folders)]
+        # In a user namespace root would lose its sight of what belongs to other users, PostgreSQL's socket for one.
+        self._user = () if os.geteuid() == 0 else ("--user",)
+        mapped = ("--map-root-user",) if self._user else ()
+        command = ["unshare", "--mount", *self._user, *mapped, "sh", "-c", _MOUNT, "sh", *map(str, folders)]
         try:
             self._holder = subprocess.Popen(
                 command,
@@ -60,7 +63,8 @@ class SmallDisks:
 
     def enter(self, launch: Launch) -> Launch:
         """Returns what starts the same program with the disks in its sight, under the same process id."""
-        into = ("nsenter", "--target", str(self._holder.pid), "--user", "--mount", "--preserve-credentials", "--")
+        as_whom = (*self._user, "--preserve-credentials") if self._user else ()
+        into = ("nsenter", "--target", str(self._holder.pid), "--mount", *as_whom, "--")
         return replace(launch, command=(*into, *launch.command))
 
     def fill(self, folder: Path) -> None:
