@@ -42,16 +42,16 @@ class UrlObjects:
     def __init__(self, url: str) -> None:
         """Connects to nothing yet. Raises ValueError as require_valid does."""
         require_valid(url)
-        parts = urlsplit(url)
-        self._folder = Path(unquote(parts.path)) if parts.scheme == "file" else None
-        self._store = _folder(self._folder) if self._folder is not None else _bucket(parts)
+        self._parts = urlsplit(url)
+        self._folder = Path(unquote(self._parts.path)) if self._parts.scheme == "file" else None
+        self._store: Any = None
 
     async def write(self, name: str, content: AsyncIterator[bytes]) -> None:
         import obstore
         from obstore.exceptions import BaseError
 
         try:
-            async with obstore.open_writer_async(self._store, name) as writer:
+            async with obstore.open_writer_async(self._opened(), name) as writer:
                 async for chunk in content:
                     await writer.write(chunk)
             if self._folder is not None:
@@ -64,7 +64,7 @@ class UrlObjects:
         from obstore.exceptions import BaseError
 
         try:
-            found = await obstore.get_async(self._store, name)
+            found = await obstore.get_async(self._opened(), name)
             async for chunk in found.stream():
                 yield bytes(chunk)
         except (BaseError, OSError) as fault:
@@ -75,11 +75,17 @@ class UrlObjects:
         from obstore.exceptions import BaseError
 
         try:
-            await obstore.delete_async(self._store, name)
+            await obstore.delete_async(self._opened(), name)
         except FileNotFoundError:
             pass
         except (BaseError, OSError) as fault:
             raise StoreUnavailable("archive") from fault
+
+    def _opened(self) -> Any:
+        """Returns the store, made when it is first needed: a folder that is away is no reason not to start."""
+        if self._store is None:
+            self._store = _bucket(self._parts) if self._folder is None else _folder(self._folder)
+        return self._store
 
 
 def _folder(folder: Path) -> Any:

@@ -86,6 +86,16 @@ async def test_an_archive_that_is_away_is_said_so(tmp_path: Path, monkeypatch: p
         await UrlObjects("s3://audit?endpoint=http://127.0.0.1:1").write("a.log", chunks(b"one"))
 
 
+async def test_a_folder_that_can_not_be_made_is_said_when_it_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    objects = UrlObjects((tmp_path / "file" / "archive").as_uri())
+    with pytest.raises(StoreUnavailable):
+        await objects.write("a.log", chunks(b"one"))
+    (tmp_path / "file").unlink()
+    await objects.write("a.log", chunks(b"one"))
+    assert await content(objects, "a.log") == b"one"
+
+
 @pytest.mark.parametrize(
     ("url", "fault"),
     [
