@@ -47,9 +47,10 @@ def main() -> None:
     # gRPC's C core writes its own lines to standard error; what matters of them comes back as an error anyway.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        assay.main(prog_name="assay", standalone_mode=False)
-    except click.exceptions.Exit as leave:
-        sys.exit(leave.exit_code)
+        # click gives back what a command left with by ctx.exit, and else what the command returned, which is nothing.
+        code = assay.main(prog_name="assay", standalone_mode=False)
+        if code:
+            sys.exit(code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
