@@ -107,10 +107,11 @@ class GovernedClassifier:
             AssayError: as the classifier says.
         """
         try:
-            page = await self._classifier.list_models(page_size, page_token, industry, call.deadline)
+            shown = self._scribe.masker(call).mask(industry).text
+            page = await self._classifier.list_models(page_size, page_token, shown, call.deadline)
         except AssayError as error:
             await self.refuse(call, error)
-            raise
+            raise self._scribe.masked(call, error) from None
         except asyncio.CancelledError:
             self._recorder.record_departed([self._scribe.call(call, self._departure(call))])
             raise

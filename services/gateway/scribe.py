@@ -13,6 +13,7 @@ from services.gateway.requests import Call, Query
 from services.gateway.tenants import Tenant, Tenants
 from services.kernel.errors import AssayError, Reason
 from services.kernel.identifiers import uuid7
+from services.kernel.presentable import presentable_path
 
 # Of what a caller wrote into other fields than the text, the record of a refusal keeps so many characters.
 _KEPT = 128
@@ -33,6 +34,10 @@ class Scribe:
     def masker(self, call: Call) -> Masker:
         """Returns what masks for the call's tenant."""
         return self._tenants.of(call.tenant).masker
+
+    def masked(self, call: Call, error: AssayError) -> AssayError:
+        """Returns an error without personal data in what it quotes."""
+        return _masked_error(self.masker(call), error)
 
     def text(
         self,
@@ -114,7 +119,7 @@ class Scribe:
             tenant=call.tenant,
             caller=_masked(masker, call.caller),
             subject=_subject(tenant, call),
-            method=_masked(masker, call.method),
+            method=presentable_path(call.method),
             model="",
             model_version="",
             industry="",
@@ -139,7 +144,11 @@ def _masked_id(masker: Masker, request_id: str) -> str:
 
 
 def _masked_error(masker: Masker, error: AssayError) -> AssayError:
-    return AssayError(error.reason, **{key: _masked(masker, value) for key, value in error.metadata.items()})
+    masked = {
+        key: presentable_path(value) if key == "method" else _masked(masker, value)
+        for key, value in error.metadata.items()
+    }
+    return AssayError(error.reason, **masked)
 
 
 def _masked(masker: Masker, value: str) -> str:

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from services.gateway.detection.scan import find
 from services.gateway.requests import DEFAULT_TENANT, Query
 from services.kernel.errors import AssayError, Reason
 
@@ -88,6 +89,9 @@ def check_tenant(field: str, claimed: str | bytes | None) -> str:
     if not _TENANT.fullmatch(name):
         limit = "a letter, then up to 63 letters, digits, dots, hyphens and underscores"
         raise AssayError(Reason.FIELD_INVALID, field=field, value=_size(name), limit=limit)
+    if find(name, {}):
+        # It is kept as it is, in every record of the tenant.
+        raise AssayError(Reason.FIELD_INVALID, field=field, value=_size(name), limit="a name that is no personal data")
     return name
 
 

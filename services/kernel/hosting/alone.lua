@@ -1,6 +1,6 @@
 -- Writes down a call that Envoy refuses by itself, in the lines of the access log (replies.py), before the refusal leaves:
 -- what the caller was told is in the file whatever dies next, and what can't be written is not told. alone.py puts
--- `NOTED`, `LOG` and `unaudited` before this text.
+-- `NOTED`, `LOG`, `unaudited` and `presentable` before this text.
 local function quoted(value)
   if value == nil then return "null" end
   local plain = string.gsub(value, '[%c"\\\127-\255]', function(found)
@@ -11,16 +11,24 @@ end
 
 local function now(handle) return tonumber(handle:timestamp()) end
 
+-- Returns what may be written down of a name that the caller made up.
+local function shown(value)
+  if value == nil or presentable(value) then return value end
+  return "[hidden]"
+end
+
 -- Keeps what the line will say of the request: of a response, a script sees no more than that.
 local function remember(handle)
   local headers, noted = handle:headers(), handle:streamInfo():dynamicMetadata()
-  local path = string.match(headers:get(":path"), "^[^?]*")
+  local path = string.gsub(string.match(headers:get(":path"), "^[^?]*"), "[^/]+", shown)
+  local id = headers:get("x-request-id")
+  if id ~= nil and (#id ~= 36 or not string.find(id, "^%x+%-%x+%-%x+%-%x+%-%x+$")) then id = nil end
   noted:set(NOTED, "began", tostring(now(handle)))
   noted:set(NOTED, "chinese", string.find(headers:get("accept-language") or "", "^%s*[zZ][hH]%f[%W]") ~= nil)
   noted:set(NOTED, "request", string.format(
     '"method":%s,"path":%s,"request_id":%s,"caller":%s,"tenant":%s,"request_bytes":%s',
-    quoted(headers:get(":method")), quoted(string.sub(path, 1, 200)), quoted(headers:get("x-request-id")),
-    quoted(string.sub(headers:get("x-assay-caller") or "", 1, 128)), quoted(headers:get("x-assay-tenant")),
+    quoted(headers:get(":method")), quoted(string.sub(path, 1, 200)), quoted(id),
+    quoted(shown(string.sub(headers:get("x-assay-caller") or "", 1, 128))), quoted(shown(headers:get("x-assay-tenant"))),
     string.match(headers:get("content-length") or "", "^%d+$") or "0"
   ))
 end

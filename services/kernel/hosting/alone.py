@@ -10,6 +10,7 @@ from pathlib import Path
 
 from services.kernel.errors import AssayError, Reason
 from services.kernel.hosting.rest import NOTED, as_lua
+from services.kernel.presentable import LUA
 from services.kernel.status import to_json, to_status
 
 WRITTEN = "written"
@@ -23,4 +24,5 @@ def script(log: Path) -> str:
     error = AssayError(Reason.AUDIT_UNAVAILABLE, part="edge")
     unaudited = {said: json.dumps(to_json(to_status(error, said)), ensure_ascii=False) for said in ("en", "zh")}
     given = {"NOTED": NOTED, "LOG": str(log.absolute()), "unaudited": unaudited}
-    return "".join(f"local {name} = {as_lua(value)}\n" for name, value in given.items()) + _SCRIPT.read_text()
+    head = "".join(f"local {name} = {as_lua(value)}\n" for name, value in given.items())
+    return head + LUA + _SCRIPT.read_text()

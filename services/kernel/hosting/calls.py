@@ -22,6 +22,7 @@ from services.kernel.errors import AssayError, Code, Reason
 from services.kernel.faults import Fault
 from services.kernel.hosting.streams import MessageStream
 from services.kernel.logs import places
+from services.kernel.presentable import presentable_path
 from services.kernel.status import DETAILS_KEY, language, to_status
 from services.kernel.telemetry import CallMetrics, server_span
 
@@ -292,7 +293,7 @@ class UnknownMethod(Method):
     def __init__(self, calls: Calls, path: str) -> None:
         handler: Any = grpc.stream_stream_rpc_method_handler(self._refuse_all)
         super().__init__(calls, "unknown", "unknown", handler)
-        self.path = "".join(c if c.isprintable() else "?" for c in path[:_MAX_PATH])
+        self.path = presentable_path(path[:_MAX_PATH])
 
     async def _refuse_all(self, _requests: AsyncIterator[bytes], context: Any) -> None:
         error = AssayError(Reason.METHOD_UNKNOWN, method=self.path)

@@ -14,12 +14,19 @@ from services.kernel.errors import AssayError, Reason
 from services.kernel.faults import Fault
 from services.kernel.hosting.alone import WRITTEN
 from services.kernel.hosting.rest import NOTED
+from services.kernel.presentable import HIDDEN, cel
 from services.kernel.status import DETAILS_KEY, to_json, to_status
 
 Config = dict[str, Any]
 
-# As the caller sent it, before a filter rewrote it; without the query, which may hold a text.
-_PATH = "%PATH(NQ:ORIG_OR_PATH):200%"
+
+def _header(name: str, otherwise: str = "''") -> str:
+    """Returns the expression for a request's header, or for what is taken without one."""
+    return f"('{name}' in request.headers ? request.headers['{name}'] : {otherwise})"
+
+
+# As the caller sent it, before a filter rewrote it, or else as rewritten; never with a query, which may hold a text.
+_PATH = cel(_header("x-envoy-original-path", "request.url_path"), "request.url_path", otherwise=f"/{HIDDEN}")
 _ANY_FAILURE = 400
 
 
@@ -85,10 +92,9 @@ def access_log(path: Path) -> list[Config]:
         "grpc_status": "%GRPC_STATUS%",
         "details": "%RESPONSE_CODE_DETAILS%",
         "flags": "%RESPONSE_FLAGS%",
-        "request_id": "%REQ(X-REQUEST-ID)%",
-        "caller": "%REQ(X-ASSAY-CALLER):128%",
-        # One more than a name may have, so that one which is too long does not look like another tenant's.
-        "tenant": "%REQ(X-ASSAY-TENANT):65%",
+        "request_id": cel(_header("x-request-id"), otherwise="", uuid=True),
+        "caller": cel(_header("x-assay-caller")),
+        "tenant": cel(_header("x-assay-tenant")),
         "peer": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
         "request_bytes": "%BYTES_RECEIVED%",
         "duration_ms": "%DURATION%",

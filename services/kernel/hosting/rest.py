@@ -17,6 +17,7 @@ from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
 
 from services.kernel.faults import Fault
+from services.kernel.presentable import LUA
 
 # Under this name the script notes what it found, in Envoy's dynamic metadata: `field`, `fault`, `fault_zh`, and
 # `known`, the field without a name that the caller made up.
@@ -135,7 +136,7 @@ def script(descriptors: bytes, body: str | None, query: str | None) -> str:
         "has_body": body is not None,
     }
     head = "".join(f"local {name} = {as_lua(value)}\n" for name, value in given.items())
-    return head + _SCRIPT.read_text()
+    return head + LUA + _SCRIPT.read_text()
 
 
 def _types(files: descriptor_pb2.FileDescriptorSet) -> dict[str, Any]:

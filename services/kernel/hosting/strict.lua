@@ -106,6 +106,15 @@ end
 
 local TIME = "^%d%d%d%d%-[01]%d%-[0-3]%dT[0-2]%d:[0-5]%d:[0-6]%d"
 
+-- Returns a name that the caller made up as it may be repeated: in any language, but without what could be a number or an
+-- address, be it in full-width or mathematical characters.
+local function named(name)
+  name = printable(name)
+  local _, digits = gsub(name, "%d", "")
+  local other = find(name, "@", 1, true) or find(name, "\239\188[\144-\153\160]") or find(name, "\240\157\159")
+  return (presentable(name) or (digits <= 2 and not other)) and name or "[hidden]"
+end
+
 -- Tells whether a value of the right JSON type, its escapes undone, is one that its field takes.
 local function fits(field, value, quoted)
   if field.kind == "integer" then
@@ -273,7 +282,7 @@ local function refuse(handle, fault)
   if type(fault) == "table" then
     local known = sub(table.concat(path), 2)
     local field = known
-    if fault.name ~= nil then field = (known == "" and "" or known .. ".") .. printable(fault.name) end
+    if fault.name ~= nil then field = (known == "" and "" or known .. ".") .. named(fault.name) end
     local noted = handle:streamInfo():dynamicMetadata()
     noted:set(NOTED, "field", field == "" and "request" or field)
     noted:set(NOTED, "known", known == "" and "request" or known)
