@@ -98,6 +98,14 @@ class Corpus:
             else:
                 yield Sample(self._around(self._pick(self._harmless)())[0])
 
+    def values(self, kind: str, count: int) -> Iterator[str]:
+        """Yields so many values of a kind as they are written, those that need words before them left out."""
+        while count:
+            written, mark = self._pick(self.kinds[kind])()
+            if not mark:
+                yield self._respelled(written)
+                count -= 1
+
     def text(self, size: int) -> str:
         """Returns about `size` bytes of UTF-8: sentences of both languages, a value in one of twenty."""
         pieces: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Mapping
 
@@ -13,6 +14,7 @@ import click
 # further arguments of `run`, by the names of the options below.
 BENCHES: Mapping[str, str] = {
     "audit": "benchmarks.audit",
+    "canary": "benchmarks.canary",
     "durability": "benchmarks.durability",
     "host": "benchmarks.host",
     "masking": "benchmarks.masking",
@@ -35,6 +37,7 @@ def bench(name: str, quick: bool, check: bool, only_json: bool, **given: int | N
 
     \b
     audit       durable appends/s of the audit log, proofs and verification of 1,000,000 records
+    canary      whether a raw value of a call can be found anywhere but in the call
     durability  whether every answer is in the audit log once, whatever is killed meanwhile
     host        requests/s inside Envoy over grpc.aio
     masking     how much personal data is found, what else is taken for it, and how long it takes
@@ -45,6 +48,8 @@ def bench(name: str, quick: bool, check: bool, only_json: bool, **given: int | N
     # Late, because a benchmark imports what it measures.
     from benchmarks.harness import show
 
+    # Read when gRPC is first imported, which would remark on every process that a benchmark starts.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     run = importlib.import_module(BENCHES[name]).run
     options = {option: value for option, value in given.items() if value is not None}
     for option in options.keys() - inspect.signature(run).parameters.keys():
