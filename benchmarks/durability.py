@@ -12,7 +12,6 @@ turns on the storages; those of one storage share a mesh, which they leave as th
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import shutil
 import tempfile
@@ -79,7 +78,6 @@ class Trial:
 
 def run(quick: bool, trials: int | None = None, seed: int | None = None, trial: int | None = None) -> Result:
     """Runs `trials` trials, or number `trial` alone."""
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # it remarks on every process that is started
     count = trials or (QUICK_TRIALS if quick else TRIALS)
     numbers = [trial] if trial is not None else list(range(count))
     return asyncio.run(_Bench(SEED if seed is None else seed, numbers).run())
