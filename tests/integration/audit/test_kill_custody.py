@@ -30,7 +30,7 @@ from tests.fixtures.services import running_service
 from tests.fixtures.valkey import ValkeyServer
 
 DAY = 86_400 * 10**9
-OLD, LATER = 30_000, 15_000
+OLD, LATER = 22_000, 6_000
 """Entries that are old enough to expire, and entries of past months that are not."""
 
 
