@@ -119,14 +119,14 @@ class Part:
         thread that started it."""
         while not self._stop.is_set():
             if not self._free.is_set():
-                self._change(State.HELD, pid=None, detail="held down")
+                self._change(State.HELD, pid=None, detail="is held down")
                 await self._free.wait()
                 continue
             ending = await self._run_once()
             if self._stop.is_set():
                 break
             if not self._free.is_set():
-                self._change(State.HELD, pid=None, restarts=self.view.restarts + 1, detail="held down")
+                self._change(State.HELD, pid=None, restarts=self.view.restarts + 1, detail="is held down")
                 continue
             delay = self._backoff.next(time.monotonic())
             self._change(
