@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Generic, TypeVar
 from assay.events.v1 import events_pb2
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from services.kernel.allowance import Allowance
 from services.kernel.eventlog.deadletters import DeadLetters
 from services.kernel.eventlog.port import Delivery, Event, EventLogUnavailable, Subscription
 from services.kernel.stores import Refused, Sink, Stored, StoreUnavailable
@@ -65,41 +65,6 @@ class ConsumerPace:
     longest_pause: float = 5.0
     watch: float = 5.0
     """Between two looks at how many events and dead letters wait."""
-
-
-@dataclass(slots=True)
-class Allowance:
-    """How many events may be put aside: a handful at any time, more where most are stored, else a trickle.
-
-    It starts with `most` letters. Each event that is stored earns a share of one more, and so does time, so that a
-    lone poison event always passes, and even a long row of them does not block its topic for ever. A consumer that
-    refuses all it gets stops after `most`, and then puts one aside every `seconds_each`: a million events would last
-    two years.
-    """
-
-    most: float = 100.0
-    per_stored: float = 0.1
-    seconds_each: float = 60.0
-    clock: Callable[[], float] = time.monotonic
-    left: float = -1.0
-    """Letters that may be put aside now; negative: as many as `most`."""
-    _since: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.left = self.most if self.left < 0 else self.left
-        self._since = self.clock()
-
-    def earn(self, stored: int) -> None:
-        """Adds what stored events, and the time since the last call, are worth."""
-        now = self.clock()
-        self.left = min(self.most, self.left + stored * self.per_stored + (now - self._since) / self.seconds_each)
-        self._since = now
-
-    def spend(self, wanted: int) -> int:
-        """Returns how many of the wanted letters may be put aside, and takes them off."""
-        granted = min(wanted, int(self.left))
-        self.left -= granted
-        return granted
 
 
 class Consumer(Generic[Item]):

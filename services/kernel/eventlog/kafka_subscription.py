@@ -6,11 +6,9 @@ import asyncio
 import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -30,6 +28,7 @@ from services.kernel.eventlog.kafka import (
     faults,
 )
 from services.kernel.eventlog.kafka import ping as ping_brokers
+from services.kernel.eventlog.kafka_progress import Progress
 from services.kernel.eventlog.port import Delivery, Event, EventLogUnavailable
 
 Result = TypeVar("Result")
@@ -42,31 +41,6 @@ _CLOSE_SECONDS = 3.0
 _COMMIT_MILLISECONDS = 500  # an attempt; the library would go on asking in the middle of a rebalance, and never end it
 # The group may have moved on: what to do about each is to take part in the rebalance, and then to look what is left.
 _REBALANCED = (CommitFailedError, IllegalGenerationError, KafkaTimeoutError, RebalanceInProgressError)
-_MOST_ATTEMPTS = 10_000
-_Position = tuple[int, int]
-"""Partition and offset."""
-
-
-@dataclass(slots=True)
-class _Partition:
-    """What of an assigned partition was delivered and is not committed."""
-
-    taken: dict[int, int] = field(default_factory=dict)
-    """How often each was delivered, by its offset, in order."""
-    done: set[int] = field(default_factory=set)
-    behind: int | None = None
-    """The offset behind an unbroken run of done ones; None before there is one."""
-    committed: int | None = None
-
-    def finish(self, offset: int) -> None:
-        if offset in self.taken:
-            self.done.add(offset)
-        for first in list(self.taken):
-            if first not in self.done:
-                break
-            self.done.remove(first)
-            del self.taken[first]
-            self.behind = first + 1
 
 
 class KafkaSubscription:
@@ -94,11 +68,7 @@ class KafkaSubscription:
         self._consumer: KafkaConsumer | None = None  # touched on the worker thread alone
         self._stable_at = 0.0
         self._polled_at = 0.0
-        # The library tells of a rebalance on its own thread; everything below is under the lock.
-        self._lock = threading.Lock()
-        self._partitions: dict[int, _Partition] = {}
-        self._ready: deque[Delivery] = deque()
-        self._attempts: dict[_Position, int] = {}
+        self._progress = Progress()
         self._keeper: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -110,13 +80,13 @@ class KafkaSubscription:
             await self.ping()  # finds out at once, where the library would try for some seconds
         while True:
             # What a cancelled poll fetched waits here.
-            found = self._take(limit)
+            found = self._progress.take(limit)
             if found:
                 return found
             left = deadline - time.monotonic()
             await self._run(partial(self._fetch, limit, max(0.0, min(left, _SLICE_SECONDS))))
             if left <= _SLICE_SECONDS:
-                found = self._take(limit)
+                found = self._progress.take(limit)
                 if not found:
                     # The library waits in silence for a broker that is away.
                     await self.ping()
@@ -128,11 +98,7 @@ class KafkaSubscription:
             return
         if self._consumer is None:  # it failed, and the next one gets them again; but say so while the log is away
             await self.ping()
-        with self._lock:
-            for delivery in deliveries:
-                number, offset = _parsed(delivery.position)
-                if number in self._partitions:
-                    self._partitions[number].finish(offset)
+        self._progress.finish(deliveries)
         await self._run(self._commit)
 
     async def lag(self) -> int:
@@ -149,7 +115,10 @@ class KafkaSubscription:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
         with suppress(EventLogUnavailable):
-            await self._run(self._leave)
+            if self._consumer is not None:
+                await self.ping()  # there is nobody to say goodbye to while the log is away
+                await self._run(self._leave)
+        self._start_over()
         self._thread.shutdown(wait=False)
 
     async def _run(self, work: Callable[[], Result]) -> Result:
@@ -171,7 +140,7 @@ class KafkaSubscription:
     def _start_over(self) -> None:
         """Leaves a client that has failed, and what it had fetched: the next one gets it again."""
         consumer, self._consumer = self._consumer, None
-        self._forget(list(self._partitions))
+        self._progress.forget()
         if consumer is not None:
             threading.Thread(target=_end, args=(consumer,), name="kafka-subscription-end", daemon=True).start()
 
@@ -186,15 +155,10 @@ class KafkaSubscription:
                     await self._run(self._show_life)
                 if time.monotonic() >= trim_at:
                     trim_at = time.monotonic() + _TRIM_SECONDS
-                    with self._lock:
-                        behind = {n: part.committed for n, part in self._partitions.items() if part.committed}
+                    behind = self._progress.last_committed()
                     if behind != trimmed:
                         await asyncio.to_thread(kafka_topics.delete_before, self._brokers, self._topic, behind)
                         trimmed = behind
-
-    def _take(self, limit: int) -> list[Delivery]:
-        with self._lock:
-            return [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
 
     def _connected(self) -> KafkaConsumer:
         if self._consumer is None:
@@ -217,7 +181,7 @@ class KafkaSubscription:
             self._consumer = consumer
             if not consumer.partitions_for_topic(self._topic):
                 raise EventLogUnavailable(f"there is no topic {self._topic}; create it with: assay topics create")
-            consumer.subscribe([self._topic], listener=_Rebalances(self))
+            consumer.subscribe([self._topic], listener=_Rebalances(self._progress))
             self._stable_at = time.monotonic()
         return self._consumer
 
@@ -255,22 +219,14 @@ class KafkaSubscription:
             consumer._coordinator.request_rejoin()
 
     def _hold(self, fetched: Mapping[TopicPartition, Sequence[Any]]) -> None:
-        with self._lock:
-            for where, records in fetched.items():
-                part = self._partitions.setdefault(where.partition, _Partition())
-                for record in records:
-                    position = (where.partition, record.offset)
-                    attempt = part.taken[record.offset] = self._attempts.pop(position, 0) + 1
-                    self._ready.append(_delivery(position, record, attempt))
+        for where, records in fetched.items():
+            self._progress.add(where.partition, [(record.offset, _event(record)) for record in records])
 
     def _commit(self) -> None:
         """Commits every partition up to its first event that is not done; a rebalance in between is waited for."""
         deadline = time.monotonic() + REPLY_SECONDS
         while True:
-            with self._lock:
-                new = {
-                    n: part.behind for n, part in self._partitions.items() if part.behind not in (None, part.committed)
-                }
+            new = self._progress.to_commit()
             if self._consumer is None or not new:
                 return
             offsets = {TopicPartition(self._topic, n): OffsetAndMetadata(behind, "", -1) for n, behind in new.items()}
@@ -281,10 +237,7 @@ class KafkaSubscription:
                     raise
                 self._show_life()
                 continue
-            with self._lock:
-                for number, behind in new.items():
-                    if number in self._partitions:
-                        self._partitions[number].committed = behind
+            self._progress.committed(new)
             return
 
     def _lag(self) -> int:
@@ -306,50 +259,32 @@ class KafkaSubscription:
             # A static member says no goodbye by itself, and the others would wait for its session to end.
             kafka_topics.remove_member(self._brokers, self._group, self._member)
 
-    def _forget(self, numbers: Sequence[int]) -> None:
-        """Drops what is known of partitions that are ours no more; what was delivered of them comes again somewhere."""
-        with self._lock:
-            for number in numbers:
-                part = self._partitions.pop(number, None)
-                for offset, attempt in part.taken.items() if part is not None else ():
-                    self._attempts[number, offset] = attempt
-            if len(self._attempts) > _MOST_ATTEMPTS:  # another consumer has them for good
-                self._attempts.clear()
-            self._ready = deque(d for d in self._ready if _parsed(d.position)[0] not in numbers)
-
 
 class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # the library is not typed
-    """Tells a subscription of partitions that went to another consumer."""
+    """Forgets the partitions that went to another consumer; called on the library's own thread."""
 
-    def __init__(self, subscription: KafkaSubscription) -> None:
-        self._subscription = subscription
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        self._subscription._forget([part.partition for part in revoked])
+        self._progress.forget([part.partition for part in revoked])
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         # What is known of them is of an earlier time.
-        self._subscription._forget([part.partition for part in assigned])
+        self._progress.forget([part.partition for part in assigned])
 
     def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
-        self._subscription._forget([part.partition for part in lost])
+        self._progress.forget([part.partition for part in lost])
 
 
-def _parsed(position: str) -> _Position:
-    number, _, offset = position.partition("/")
-    return int(number), int(offset)
-
-
-def _delivery(position: _Position, record: Any, attempt: int) -> Delivery:
+def _event(record: Any) -> Event:
     # A record that someone else wrote may lack key or value; it goes on as an event that nobody can parse.
-    key, value = record.key, record.value
     tries = dict(record.headers or ()).get(TRIES) or b"0"
-    event = Event(
-        (key or b"").decode(errors="replace"),
-        value or b"",
+    return Event(
+        (record.key or b"").decode(errors="replace"),
+        record.value or b"",
         int(tries) if tries.isdigit() and len(tries) < 10 else 0,
     )
-    return Delivery(event, f"{position[0]}/{position[1]}", attempt)
 
 
 def _end(consumer: KafkaConsumer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -90,6 +91,18 @@ def repair(brokers: Sequence[str], topics: Sequence[Topic]) -> None:
                 admin.alter_configs([resource])
             if partitions < topic.partitions:
                 admin.create_partitions({topic.name: topic.partitions}, timeout_ms=_MILLISECONDS)
+    # A broker confirms before it knows itself.
+    deadline = time.monotonic() + REPLY_SECONDS
+    while time.monotonic() < deadline and not _as_wanted(describe(brokers, topics), topics):
+        time.sleep(0.1)
+
+
+def _as_wanted(found: Mapping[str, tuple[int, Mapping[str, str]]], topics: Sequence[Topic]) -> bool:
+    return all(
+        found[topic.name][0] >= topic.partitions and found[topic.name][1] == settings_on_kafka(topic)
+        for topic in topics
+        if topic.name in found
+    )
 
 
 def delete_before(brokers: Sequence[str], topic: str, offsets: Mapping[int, int]) -> None:

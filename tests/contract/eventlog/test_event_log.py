@@ -216,7 +216,7 @@ async def test_consumers_that_die_at_random_lose_nothing(log: LogUnderTest, seed
     claim = min(0.02, log.shortest_claim_seconds)
     alive = {name: log.subscription(name, claim) for name in ("a", "b")}
     sent = 0
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(150):
         while sent < 120 or len(set(done)) < 120:
             if sent < 120 and chance.random() < 0.4:
                 count = min(chance.randint(1, 9), 120 - sent)

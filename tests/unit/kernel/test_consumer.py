@@ -9,7 +9,8 @@ import pytest
 from assay.events.v1 import events_pb2
 from prometheus_client import CollectorRegistry, generate_latest
 
-from services.kernel.consumer import Allowance, Consumer, ConsumerPace, Obstacle, Outcome
+from services.kernel.allowance import Allowance
+from services.kernel.consumer import Consumer, ConsumerPace, Obstacle, Outcome
 from services.kernel.eventlog.deadletters import DeadLetters
 from services.kernel.eventlog.memory import MemoryLog
 from services.kernel.eventlog.port import Event, EventLogUnavailable
