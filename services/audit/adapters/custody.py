@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from services.audit import actions
+from services.audit.adapters import leaps
 from services.audit.adapters.store import SqlEventStore
-from services.audit.custody import EVER, MOST_RANGES, Erased, Held, Hold, Person, Span
+from services.audit.custody import MOST_RANGES, Erased, Held, Hold, Person, Span
 from services.audit.events import Arrival, State
 from services.audit.months import Month
 from services.kernel.sql import Transaction
@@ -23,9 +24,6 @@ Intact = Callable[[], Awaitable[None]]
 Shrink = Callable[[Transaction, int, Collection[Month]], None]
 
 _log = logging.getLogger(__name__)
-
-UNSEEN_NS = 3600 * 10**9
-"""A clock that moves further than this between two looks has leapt."""
 
 _COVERS = (
     "holds.tenant = entries.tenant AND (holds.caller = '' OR holds.caller = entries.caller)"
@@ -117,14 +115,10 @@ class SqlCustody:
         return Erased(said.event_id, events)
 
     async def see(self, now: int) -> int:
-        return await self._store.database.write(lambda transaction: _see(transaction, now))
+        return await self._store.database.write(lambda transaction: leaps.see(transaction, now))
 
     async def trust(self, now: int) -> None:
-        def trust(transaction: Transaction) -> None:
-            _see(transaction, now)
-            transaction.execute("DELETE FROM leaps")
-
-        await self._store.database.write(trust)
+        await self._store.database.write(lambda transaction: leaps.trust(transaction, now))
 
     async def expire(self, horizon: int, limit: int, operator: str) -> int:
         def expire(transaction: Transaction, now: int) -> int:
@@ -280,23 +274,3 @@ def _spans(indexes: Sequence[int]) -> list[Span]:
         else:
             spans.append(Span(index, index + 1))
     return spans
-
-
-def _see(transaction: Transaction, now: int) -> int:
-    row = transaction.execute("SELECT seen FROM clock").fetchone()
-    if row is None:
-        newest = transaction.execute("SELECT append_time FROM head").fetchone()[0]
-        seen = now if newest == EVER else newest
-        transaction.execute("INSERT INTO clock VALUES (1, ?)", (seen,))
-    else:
-        seen = row[0]
-    if now > seen + UNSEEN_NS:
-        transaction.execute("INSERT INTO leaps VALUES (?, ?)", (seen, now))
-    elif now < seen - UNSEEN_NS:
-        # It was put back, so the leap that led there was none.
-        transaction.execute("DELETE FROM leaps WHERE end_time > ?", (now,))
-    elif now < seen:
-        now = seen
-    transaction.execute("UPDATE clock SET seen = ?", (now,))
-    doubted = transaction.execute("SELECT SUM(end_time - start_time) FROM leaps").fetchone()[0]
-    return int(doubted or 0)

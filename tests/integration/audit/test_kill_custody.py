@@ -118,7 +118,7 @@ async def test_kill_9_while_contents_expire_and_move_loses_nothing_that_is_not_s
                 await admin.ArchiveEvents(request, timeout=60)
 
     with running_service("audit", aged.folder, valkey.url, settings) as service:  # expires as soon as it runs
-        for _ in range(4):
+        for _ in range(3):
             asking = asyncio.create_task(ask(service.address))
             await progress(aged, asking)
             await asyncio.to_thread(service.kill)
