@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from services.gateway.adapters.outbox_sqlite import SqliteOutbox
+from services.gateway.ports import Entry
+from services.kernel.eventlog.port import Event
 from tests.integration.gateway.conftest import key_file
 
 
@@ -59,3 +61,19 @@ def test_a_folder_that_another_gateway_holds_stays_as_it_is(tmp_path: Path) -> N
     assert ended.returncode == 2
     assert "another process holds" in ended.stderr
     assert not (folder / "edge").exists()
+
+
+def test_a_damaged_outbox_is_named_and_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "gateway"
+    folder.mkdir()
+    path = folder / "outbox.sqlite3"
+    outbox = SqliteOutbox(path)
+    outbox.append([Entry("audit", Event(str(number), b"x" * 300)) for number in range(1000)])
+    outbox.close()
+    damaged = path.read_bytes()[:100_000]
+    path.write_bytes(damaged)
+    ended = start(tmp_path)
+    assert ended.returncode == 2
+    assert "outbox.sqlite3 is damaged" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert path.read_bytes() == damaged

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cli import symptoms
+from cli import status, symptoms
 
 HEALTHY = """\
 gateway_outbox_events 12
@@ -122,3 +122,15 @@ def test_what_is_no_page_is_nothing_or_empty(page: str, content: str, monkeypatc
 def test_nobody_there_is_none() -> None:
     assert symptoms.read("127.0.0.1:1", 1.0) is None
     assert symptoms.read(None, 1.0) is None
+
+
+def test_status_shows_each_problem_with_its_part(capsys: pytest.CaptureFixture[str]) -> None:
+    part = {"name": "audit", "up": True, "address": "127.0.0.1:1", "pid": 7, "restarts": 0, "detail": ""}
+    ill = part | {"dependencies": {"store": "NOT_SERVING"}, "problems": ["the consumer waits for its database"]}
+    down = part | {"name": "gateway", "up": False, "detail": "it ended", "dependencies": {}, "problems": ["its words"]}
+    report = {"public": "127.0.0.1:8080", "host": "envoy", "host_reason": "", "since": 0.0, "models": []}
+    status._show(report | {"outbox_depth": 12, "parts": [ill, down]})
+    shown = capsys.readouterr().out
+    assert "outbox: 12 events wait for the event log" in shown
+    assert "audit: the consumer waits for its database" in shown
+    assert "gateway: its words" in shown
