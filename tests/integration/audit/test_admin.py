@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from assay.audit.v1 import audit_pb2, audit_pb2_grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from prometheus_client import REGISTRY
 
+from benchmarks.postgres_server import PostgresServer
 from services.audit.settings import Settings
 from services.audit.wiring import build
 from services.kernel.errors import AssayError, Reason
@@ -49,17 +51,25 @@ class Service:
                 await asyncio.sleep(0.02)
 
 
-@pytest.fixture
-async def service(valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[Service]:
-    keys = {name: Path(file) for name, file in fixtures.key_settings(tmp_path / "keys").items()}
-    archive = (tmp_path / "archive").as_uri()
-    settings = Settings(event_log=valkey.url, data=tmp_path / "audit", archive=archive, checkpoint_seconds=0.05, **keys)
-    publisher = RedisPublisher(valkey.url)
+@asynccontextmanager
+async def serving(log: ValkeyServer, folder: Path, **more: str) -> AsyncIterator[Service]:
+    keys = {name: Path(file) for name, file in fixtures.key_settings(folder / "keys").items()}
+    archive = (folder / "archive").as_uri()
+    settings = Settings(
+        event_log=log.url, data=folder / "audit", archive=archive, checkpoint_seconds=0.05, **keys, **more
+    )
+    publisher = RedisPublisher(log.url)
     async with aio.serve(build(settings)) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Service(
             audit_pb2_grpc.AuditServiceStub(channel), audit_pb2_grpc.AuditAdminServiceStub(channel), publisher
         )
     await publisher.close()
+
+
+@pytest.fixture
+async def service(valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[Service]:
+    async with serving(valkey, tmp_path) as made:
+        yield made
 
 
 def event(number: int, **fields: object) -> audit_pb2.AuditEvent:
@@ -75,6 +85,19 @@ async def refused(call: Awaitable[object]) -> tuple[grpc.StatusCode, AssayError]
 
 
 async def test_a_hold_is_placed_listed_heeded_and_released(service: Service) -> None:
+    await hold_then_erase(service)
+
+
+async def test_it_is_the_same_on_postgresql(
+    valkey: ValkeyServer, shared_postgres: PostgresServer, tmp_path: Path
+) -> None:
+    async with serving(valkey, tmp_path, store=shared_postgres.make_database()) as service:
+        await hold_then_erase(service)
+        expired = await service.admin.ExpireEvents(audit_pb2.ExpireEventsRequest(operator="ops"))
+        assert expired.events == 0
+
+
+async def hold_then_erase(service: Service) -> None:
     theirs = event(1)
     await service.take(theirs)
     asked = audit_pb2.Hold(tenant="acme", caller="ward-7", note="case 12", end_time=Timestamp(seconds=4_000_000_000))
