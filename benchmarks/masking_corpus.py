@@ -6,6 +6,7 @@ at a known place, or with none: then it holds a number, a name or a date of the 
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -175,19 +176,29 @@ class Corpus:
         return str(separator.join([*pieces, digits[place:]] if place < len(digits) else pieces))
 
     def _resident(self) -> Value:
-        number = str(self._zh.ssn())
-        number = number[:17] + ric.calc_check_digit(number)
+        number = self._person()
+        number += ric.calc_check_digit(number + "0")
         if self._random.random() < 0.2:
             number = number.lower()
         return self._grouped(number, (6, 8, 4), (6, 4, 4, 4), (6, 4, 2, 2, 4)), ""
 
     def _resident_wrong(self) -> Value:
-        number = str(self._zh.ssn())[:17]
+        number = self._person()
         return number + self._pick([c for c in "0123456789X" if c != ric.calc_check_digit(number + "0")]), ""
 
     def _resident_15(self) -> Value:
-        number = str(self._zh.ssn(min_age=30))  # type: ignore[call-arg]  # the provider's own
-        return number[:6] + number[8:17], ""
+        number = self._person()
+        return number[:6] + number[8:], ""
+
+    def _person(self) -> str:
+        """Returns place, date of birth and serial number."""
+        number = str(self._zh.ssn())
+        return number[:6] + self._day(1925, 2010).strftime("%Y%m%d") + number[14:17]
+
+    def _day(self, first: int, last: int) -> datetime.datetime:
+        """Returns a moment of these years; Faker's own dates depend on today's."""
+        start = datetime.datetime(first, 1, 1, tzinfo=datetime.UTC)
+        return start + datetime.timedelta(seconds=self._random.randrange((last + 1 - first) * 365 * 86_400))
 
     def _unionpay(self) -> Value:
         length = self._pick((16, 16, 17, 18, 19, 19, 19))
@@ -297,15 +308,15 @@ class Corpus:
     # What is not personal.
 
     def _date(self) -> str:
-        day = self._en.date_between("-40y", "+5y")
+        day = self._day(1985, 2030)
         forms = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%Y年%m月%d日", "%d.%m.%Y", "%m/%d/%Y", "%d %B %Y")
         written = day.strftime(self._pick(forms))
         if self._random.random() < 0.2:
-            written += self._pick(("至", " - ", " to ", "~")) + self._en.date_between("-1y", "+5y").strftime("%Y-%m-%d")
+            written += self._pick(("至", " - ", " to ", "~")) + self._day(2025, 2030).strftime("%Y-%m-%d")
         return written
 
     def _moment(self) -> str:
-        moment = self._en.date_time_between("-10y", "+1y")
+        moment = self._day(2015, 2027)
         forms = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y%m%d%H%M%S", "%Y/%m/%d %H:%M", "%Y-%m-%d %H:%M:%S.%f")
         written = (*(moment.strftime(form) for form in forms), str(int(moment.timestamp())))
         return str(self._pick((*written, f"{int(moment.timestamp())}{self._digits(3)}")))
@@ -316,7 +327,7 @@ class Corpus:
         return str(self._pick((*forms, f"人民币{whole}万元", f"{whole:,} EUR", f"-{whole}.00")))
 
     def _order(self) -> str:
-        day = self._en.date_between("-10y", "today").strftime("%Y%m%d")
+        day = self._day(2015, 2026).strftime("%Y%m%d")
         forms = (
             *(f"订单号{day}{self._digits(self._random.randint(4, 12))}", f"order {day}-{self._digits(6)}"),
             *(

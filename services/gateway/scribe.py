@@ -17,6 +17,7 @@ from services.kernel.presentable import presentable_path
 
 # Of what a caller wrote into other fields than the text, the record of a refusal keeps so many characters.
 _KEPT = 128
+_LOOKED_AT = 1024
 
 # The usual id of a request. It has runs of digits, and is nobody's number.
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -152,4 +153,5 @@ def _masked_error(masker: Masker, error: AssayError) -> AssayError:
 
 
 def _masked(masker: Masker, value: str) -> str:
-    return masker.mask(value[:_KEPT]).text if value else value
+    # Masked before it is cut to what is kept: half a number would not be known for one.
+    return masker.mask(value[:_LOOKED_AT]).text[:_KEPT] if value else value

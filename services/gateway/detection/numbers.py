@@ -33,7 +33,7 @@ _EFFORT_OF_A_PLUS = 5
 # GB 11643: place (GB/T 2260), date of birth, serial number, check character.
 _PLACE = r"(?:1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[123])[0-9]{4}"
 _DAY = r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
-_RESIDENT_18 = re.compile(_PLACE + r"(?:18|19|20)[0-9]{2}" + _DAY + r"[0-9]{3}[0-9X]", re.ASCII)
+_RESIDENT_18 = re.compile(_PLACE + r"(?:19|20)[0-9]{2}" + _DAY + r"[0-9]{3}[0-9X]", re.ASCII)
 _RESIDENT_15 = re.compile(_PLACE + r"[0-9]{2}" + _DAY + r"[0-9]{3}", re.ASCII)
 # What stands before a number and belongs to it; a bracket only if it is closed within.
 _LEAD = re.compile(rb"(?:\(?\+ ?\(?|\()$")
@@ -66,8 +66,10 @@ _LEAST_CARD_BESIDE_LETTERS = 16
 
 _PASSPORT = re.compile(rb"(?:[EG][0-9]{8}|E[A-HJ-NP-Z][0-9]{7}|[DSP]E?[0-9]{7}|[DSP][0-9]{8})")
 _CREDIT_CODE_SEPARATORS = 5
+_REGISTRANTS = "12359"  # the second character: what sort of body it is
 _DATE = re.compile(
-    rb"(?:19|20)[0-9]{2}(?:[-/. ](?:0?[1-9]|1[0-2])[-/. ]|(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?![0-9]))"
+    rb"[0-9]{1,2}[-/. ][0-9]{1,2}[-/. ](?:19|20)[0-9]{2}(?![0-9])"
+    rb"|(?:19|20)[0-9]{2}(?:[-/. ](?:0?[1-9]|1[0-2])[-/. ]|(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?![0-9]))"
 )
 _CREDIT_CODE = re.compile(rb"[0-9A-HJ-NPQRTUWXYa-hj-npqrtuwxy](?:[ -]?[0-9A-HJ-NPQRTUWXYa-hj-npqrtuwxy]){17}")
 _VERSION_BEFORE = re.compile(
@@ -129,7 +131,8 @@ class _Cluster:
             left = self._letters_before(start)
             if (found := self._lettered(left, start, stop)) is not None:
                 return 1, found
-            if _HAS_DIGIT.search(data, left, start):
+            # As in the last part of a UUID, "-d16950386168".
+            if _HAS_DIGIT.search(data, left, start) or data[max(0, left - 1) : left] in (b"-", b"_"):
                 return 1, None
         elif (len(window) > 1 or _is_alphanumeric(data, stop)) and (found := self._credit_code(start)) is not None:
             return 1, found
@@ -195,23 +198,20 @@ class _Cluster:
 
     def _read(self, window: list[Span], count: int, digits: str, groups: Groups, start: int, end: int) -> Found | None:
         total = len(digits)
+        # Fifteen digits that may be either are rather a person's than a card's here.
+        if total == 15 and groups in _RESIDENT_15_GROUPS and _RESIDENT_15.fullmatch(digits):
+            return self._found(window, count, "resident_id", digits)
         if total in (17, 18) and (found := self._resident(start, end, digits)) is not None:
             return found
         if total >= 12 and self._is_card(digits, groups, start):
             return self._found(window, count, "bank_card", digits)
-        if total == 18 and count <= _CREDIT_CODE_SEPARATORS and uscc.calc_check_digit(digits) == digits[-1]:
+        if total == 18 and count <= _CREDIT_CODE_SEPARATORS and self._is_credit_code(digits):
             return Found(start, end, "credit_code", digits)
-        if total == 15 and groups in _RESIDENT_15_GROUPS and _RESIDENT_15.fullmatch(digits):
-            return self._found(window, count, "resident_id", digits)
         if 10 <= total <= 17 and (value := national(digits, groups, self._evenly(window[:count]))) is not None:
             return self._found(window, count, "phone", value)
         if groups == (3, 2, 4) and self._evenly(window[:3]) and ssn.is_valid(digits):
             return self._found(window, count, "us_ssn", digits)
-        if (
-            (count <= 3 or count == len(window) <= 5)
-            and total in _MARKED_LENGTHS
-            and not _DATE.match(self._data, start)
-        ):
+        if total in _MARKED_LENGTHS and self._plainly(window, count) and not _DATE.match(self._data, start):
             kind = kind_by_mark(self._text, self._shape.place(start), digits)
             if kind is not None:
                 value = (national(digits, groups, even=True) or digits) if kind == "phone" else digits
@@ -250,7 +250,7 @@ class _Cluster:
             value.isdigit()
             or _RESIDENT_18.fullmatch(value)
             or len(match[0]) - len(value) > _CREDIT_CODE_SEPARATORS
-            or not uscc.is_valid(value)
+            or not self._is_credit_code(value)
         ):
             return None
         return Found(start, match.end(), "credit_code", value)
@@ -304,6 +304,17 @@ class _Cluster:
     def _evenly(self, window: list[Span]) -> bool:
         """Whether the same thing stands between all groups."""
         return len(window) < 3 or len({self._data[end:begin] for (_, end), (begin, _) in pairwise(window)}) == 1
+
+    def _plainly(self, window: list[Span], count: int) -> bool:
+        """Whether groups stand together as a weak number's do: one piece, or all between hyphens or spaces."""
+        if count < 2:
+            return True
+        between = {self._data[end:begin] for (_, end), (begin, _) in pairwise(window[:count])}
+        return between in ({b"-"}, {b" "}) and (count < 4 or count == len(window) <= 5)
+
+    @staticmethod
+    def _is_credit_code(value: str) -> bool:
+        return value[1] in _REGISTRANTS and bool(uscc.is_valid(value))
 
     def _found(self, window: list[Span], count: int, kind: str, value: str) -> Found:
         start, stop = window[0][0], window[count - 1][1]

@@ -252,3 +252,10 @@ def test_what_was_read_is_given_back_to_the_disk(bench: Bench) -> None:
     assert state.st_size > size
     if state.st_blocks * 512 > size // 2:
         pytest.skip("this file system can't punch holes")
+
+
+def test_a_value_that_would_be_cut_in_half_is_masked_whole(bench: Bench) -> None:
+    bench.write(line(caller="x" * 120 + " 13800138000"))
+    bench.write(line(caller="x" * 110 + " 13800138000"))
+    bench.tail().read_once()
+    assert all("1380" not in caller for caller in bench.callers)
