@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,7 @@ class PostgresMissing(Exception):
 
 
 class PostgresServer:
-    """One server with one data folder, which it makes."""
+    """One server with one data folder, which it makes. It ends at the latest with the thread that started it."""
 
     def __init__(self, folder: Path) -> None:
         """Raises PostgresMissing."""
@@ -63,16 +61,13 @@ class PostgresServer:
 
         `most_file_bytes` lets none of its files grow further, as a disk without room does.
         """
-        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        limit = hard if most_file_bytes is None else most_file_bytes
         self._wheel.ensure_pgdata_inited()
-        command = [str(self._wheel.bin_path / "postgres"), "-D", str(self.folder), "-h", "", "-k", str(self.folder)]
+        server = [str(self._wheel.bin_path / "postgres"), "-D", str(self.folder), "-h", "", "-k", str(self.folder)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
+                [*_launcher(most_file_bytes), *server],
                 cwd=self.folder,
                 user=self._wheel.system_user,
-                preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -116,6 +111,16 @@ class PostgresServer:
                 self._process.wait(_GONE_SECONDS)
                 self._process = None
             self.kill()
+
+
+def _launcher(most_file_bytes: int | None) -> list[str]:
+    """Returns what the server's command begins with.
+
+    Whoever started the server may be killed, and nobody would end it then: the kernel does. Programs of util-linux,
+    because Python code between fork and exec is not safe to run in a process with threads.
+    """
+    command = ["setpriv", "--pdeathsig", "QUIT"] if shutil.which("setpriv") else []
+    return command if most_file_bytes is None else [*command, "prlimit", f"--fsize={most_file_bytes}"]
 
 
 def _children(pid: int) -> list[int]:
