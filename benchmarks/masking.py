@@ -118,6 +118,8 @@ def adversarial_texts(size: int) -> Mapping[str, str]:
         "plates that fail": repeated("京A京B"),
         "IBANs that fail": repeated("GB29 NWBK 6016 1331 9268 18 "),
         "passports of nobody": repeated("passport "),
+        "passports": repeated("护照a12345,"),
+        "home numbers of other countries": repeated("0044 20 7946 09581,"),
         "plus signs": repeated("+1 2 "),
         "eighteen digits that fail": repeated("910105194912310021,"),
         "cards that fail": repeated("4111111111111112,"),

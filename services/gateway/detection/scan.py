@@ -71,9 +71,8 @@ def find(text: str, patterns: Mapping[str, Any]) -> list[tuple[int, int, str, st
     position = _Position()
     try:
         found.extend(_built_in(text, shape, effort, position))
-        position.at = rest
         if "护照" in text or b"passport" in shape.data.lower():
-            found += _marked_passports(text, shape)
+            found.extend(_marked_passports(text, shape, effort, position))
     except Exhausted:
         rest = position.at
     if patterns:
@@ -197,11 +196,13 @@ def _iban_length(country: str) -> int:
     return 4 + sum(map(int, structure)) if structure else 0
 
 
-def _marked_passports(text: str, shape: Shape) -> Iterator[Found]:
+def _marked_passports(text: str, shape: Shape, effort: Effort, position: _Position) -> Iterator[Found]:
     """Numbers of any country's form behind the word."""
     for mark in PASSPORT.finditer(text):
         place = mark.end()
         start = place if shape.places is None else int(shape.places.searchsorted(place))
+        position.at = start
+        effort.spend()
         match = _PASSPORT_BEHIND_MARK.match(shape.data, start)
         if match is not None and sum(0x30 <= byte <= 0x39 for byte in match[1]) >= 4:
             value = match[1].translate(None, b" -").decode().upper()
