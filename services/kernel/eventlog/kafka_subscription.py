@@ -65,7 +65,7 @@ class KafkaSubscription:
         self._member = re.sub(r"[^A-Za-z0-9._-]", "-", consumer)
         self._session_seconds = claim_idle_seconds
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kafka-subscription")
-        self._consumer: KafkaConsumer | None = None  # touched on the worker thread alone
+        self._consumer: KafkaConsumer | None = None  # used on the worker thread alone: it is not safe on several
         self._stable_at = 0.0
         self._polled_at = 0.0
         self._progress = Progress()
