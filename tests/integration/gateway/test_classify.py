@@ -229,3 +229,29 @@ async def test_a_model_that_asks_for_raw_texts_gets_them(tmp_path: Path, monkeyp
         assert gateway.classifier.batches[-1] == ["call [phone]"]
         # The scripted classifier's label is the text it was shown; nothing else may tell it.
         assert all("13800138000" not in event.input.masked_text for event in await gateway.events(1))
+
+
+async def test_a_tenant_that_is_a_persons_number_is_refused(gateway: Gateway) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await gateway.stub.ClassifyText(ai_pb2.TextRequest(text="hello"), metadata=(("x-assay-tenant", "E12345678"),))
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "E12345678" not in str(raised.value.details())
+    (event,) = await gateway.events(1)
+    assert "E12345678" not in str(event)
+
+
+async def test_tenants_have_tokens_of_their_own(gateway: Gateway) -> None:
+    for tenant in ("acme", "umbrella", "acme"):
+        await gateway.stub.ClassifyText(
+            ai_pb2.TextRequest(text="call 13800138000"), metadata=(("x-assay-tenant", tenant),)
+        )
+    first, other, again = (event.input.masked_text for event in await gateway.events(3))
+    assert first == again != other
+
+
+async def test_plain_hashes_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "tenants.toml"
+    file.write_text('[tenants.acme]\nhash = "sha256"\n')
+    async with running_gateway(tmp_path, tenants_file=file):
+        pass
+    assert "can be guessed" in caplog.text

@@ -77,3 +77,11 @@ def test_a_damaged_outbox_is_named_and_left_alone(tmp_path: Path) -> None:
     assert "outbox.sqlite3 is damaged" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
     assert path.read_bytes() == damaged
+
+
+def test_a_wrong_tenants_file_names_the_tenant_and_the_fault(tmp_path: Path) -> None:
+    file = tmp_path / "tenants.toml"
+    file.write_text("[tenants.acme]\npatterns = { contract = '(' }\n")
+    ended = start(tmp_path, ASSAY_TENANTS_FILE=str(file))
+    assert ended.returncode == 2
+    assert ended.stderr == f"assay gateway: {file}: tenant 'acme': pattern 'contract': missing ): (\n"
