@@ -48,12 +48,17 @@ class Health:
     problems: list[str] = field(default_factory=list)
     """What is wrong, in plain words."""
 
+    @property
+    def healthy(self) -> bool:
+        """Whether it serves, with everything that it depends on."""
+        return self.up and all(answer == "SERVING" for answer in self.dependencies.values())
+
 
 @click.command()
 @data_folder
 @as_json
 def status(data: Path, json_: bool) -> None:
-    """Ask every part of the running mesh how it is; exit code 1 when one is down or no mesh runs.
+    """Ask every part of the running mesh how it is; exit code 1 when one is down or lacks what it needs.
 
     Says what is wrong in plain words: a full or waiting outbox, an event log or a database that is away, consumers that
     are behind, dead letters, checkpoints that are late.
@@ -68,8 +73,7 @@ def status(data: Path, json_: bool) -> None:
         click.echo(json.dumps(report, ensure_ascii=False))
     else:
         _show(report)
-    down = [part["name"] for part in report["parts"] if not part["up"]]
-    if down:
+    if not report["healthy"]:
         raise click.exceptions.Exit(1)
 
 
@@ -86,7 +90,7 @@ async def _report(mesh: Mapping[str, Any]) -> dict[str, Any]:
     gateway = dict(zip(names, told, strict=True)).get(parts.GATEWAY)
     return {
         "running": True,
-        "healthy": all(part.up for part in found),
+        "healthy": all(part.healthy for part in found),
         "public": mesh["public"],
         "host": mesh["host"],
         "host_reason": mesh.get("host_reason", ""),

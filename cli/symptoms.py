@@ -75,7 +75,7 @@ def _outbox(samples: Samples) -> Iterator[str]:
 
 def _consumer(samples: Samples) -> Iterator[str]:
     for labels, waits in samples.get("assay_consumer_waiting", {}).items():
-        if waits:
+        if waits and not _is_broken(samples):  # of a broken log, _audit_log says more
             known = dict(labels)
             yield f"the consumer of {known.get('topic')} {_OBSTACLES.get(known.get('obstacle', ''), 'waits')}"
     for labels, lag in samples.get("assay_consumer_lag", {}).items():
@@ -87,7 +87,7 @@ def _consumer(samples: Samples) -> Iterator[str]:
 
 
 def _audit_log(samples: Samples) -> Iterator[str]:
-    if "assay_audit_tree_intact" in samples and not value(samples, "assay_audit_tree_intact"):
+    if _is_broken(samples):
         yield "the stored log is not the one that was signed, so nothing is appended; see: assay audit verify"
     for name, words in (
         ("assay_audit_checkpoint_late_seconds", "no checkpoint could be made"),
@@ -98,6 +98,10 @@ def _audit_log(samples: Samples) -> Iterator[str]:
             yield f"{words} for {_span(late)}"
     if value(samples, "assay_audit_expiry_withheld"):
         yield "the clock jumped ahead, so nothing expires until the log has lived through that time"
+
+
+def _is_broken(samples: Samples) -> bool:
+    return "assay_audit_tree_intact" in samples and not value(samples, "assay_audit_tree_intact")
 
 
 def _span(seconds: float) -> str:

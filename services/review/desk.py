@@ -49,4 +49,5 @@ class ReviewDesk:
             filters=query.filters(),
             size=size,
             token=token,
+            weight=lambda task: len(task.request.request),
         )
