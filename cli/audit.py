@@ -14,6 +14,7 @@ COMMANDS = {
     "proof": ("cli.audit_read:proof", "Prove that an event is in the log."),
     "verify": ("cli.audit_verify:verify", "Verify the whole log; name its first bad record."),
     "witness": ("cli.audit_witness:witness", "Keep checkpoints elsewhere, where nobody can take them back."),
+    "subject": ("cli.audit_subject:subject", "Print what stands in the log for a person."),
     "hold": ("cli.audit_custody:hold", "Keep events from expiry and erasure: place, release, list."),
     "erase": ("cli.audit_custody:erase", "Make everything personal in one person's events unreadable."),
     "expire": ("cli.audit_custody:expire", "Remove what is older than the retention; done daily anyway."),

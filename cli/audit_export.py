@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 FORMATS = {"parquet": ".parquet", "csv": ".csv", "jsonl": ".jsonl", "log": ".log"}
 _FILE = click.Path(path_type=Path, dir_okay=False)
+_SIGNED_SECONDS = 30.0
+"""How long an entry may wait for its checkpoint; usually it is a second."""
+
+_MOST_UNSIGNED = 100_000
 
 
 @click.command()
@@ -91,19 +96,45 @@ def _events(
 def _log(reader: AuditReader, file: Path, progress: Progress) -> dict[str, Any]:
     from services.audit.merkle.entries import framed
 
-    note = reader.checkpoint().checkpoint
-    size = int(note.split("\n")[1])  # whoever verifies the file checks the signature, and not here
+    note, size = _newest(reader)
     task = progress.add_task("exporting", total=size)
-    entries = 0
+    entries, removed = 0, False
     with _draft(file.with_name(f"{file.name}.checkpoint")) as beside, _draft(file) as draft:
-        for page in reader.entry_pages(size):
-            draft.write(b"".join(map(framed, page)))
-            entries += len(page)
-            progress.update(task, completed=entries)
-        if entries < size:
-            raise CommandFailed(f"the log ends at entry {entries}, and its checkpoint says that it has {size}")
+        while entries < size:
+            for page in reader.entry_pages(entries, size):
+                draft.write(b"".join(map(framed, page)))
+                entries += len(page)
+                removed = removed or not all(entry.record for entry in page)
+                progress.update(task, completed=entries)
+            if entries < size:
+                raise CommandFailed(f"the log ends at entry {entries}, and its checkpoint says that it has {size}")
+            if removed:
+                # It may have gone while this was read; then the entry that says so lies behind the checkpoint.
+                removed = False
+                note, size = _newest(reader, _end(reader, size))
+                progress.update(task, total=size)
         beside.write(note.encode())
     return {"entries": entries, "checkpoint": f"{file}.checkpoint"}
+
+
+def _newest(reader: AuditReader, least: int = 0) -> tuple[str, int]:
+    """Returns the newest checkpoint that covers at least so many entries, and how many it covers."""
+    end = time.monotonic() + _SIGNED_SECONDS
+    while True:
+        note = reader.checkpoint().checkpoint
+        size = int(note.split("\n")[1])  # whoever verifies the file checks the signature, and not here
+        if size >= least:
+            return note, size
+        if time.monotonic() > end:
+            raise CommandFailed(f"no checkpoint for {least} entries within {_SIGNED_SECONDS:g} s; see: assay status")
+        time.sleep(0.1)
+
+
+def _end(reader: AuditReader, start: int) -> int:
+    """Returns how many entries the log has, signed or not; at least `start`."""
+    for page in reader.entry_pages(start, start + _MOST_UNSIGNED):
+        start += len(page)
+    return start
 
 
 @contextmanager

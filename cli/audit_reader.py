@@ -48,9 +48,8 @@ class AuditReader:
                 return
             request.page_token = page.next_page_token
 
-    def entry_pages(self, end: int) -> Iterator[Sequence[audit_pb2.LogEntry]]:
-        """Yields entries 0 to `end` - 1, fewer where the log ends before."""
-        start = 0
+    def entry_pages(self, start: int, end: int) -> Iterator[Sequence[audit_pb2.LogEntry]]:
+        """Yields entries `start` to `end` - 1, fewer where the log ends before."""
         while start < end and (page := self.entries(start, min(PAGE, end - start))):
             yield page
             start += len(page)

@@ -10,7 +10,7 @@ from services.gateway.decision import ConfidenceThreshold
 from services.gateway.masking import MaskedText, Masker
 from services.gateway.records import AuditRecord, ReviewRequest
 from services.gateway.requests import Call, Query
-from services.gateway.tenants import Tenant, Tenants
+from services.gateway.tenants import Tenants
 from services.kernel.errors import AssayError, Reason
 from services.kernel.identifiers import uuid7
 from services.kernel.presentable import presentable_path
@@ -22,7 +22,6 @@ _LOOKED_AT = 1024
 # The usual id of a request. It has runs of digits, and is nobody's number.
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 # 128 bits: two people must not have one pseudonym, because one of them may be erased.
-_SUBJECT_HEX_DIGITS = 32
 
 
 class Scribe:
@@ -63,7 +62,7 @@ class Scribe:
             request_id=_masked_id(masker, query.request_id) or audit_id,
             tenant=call.tenant,
             caller=_masked(masker, call.caller),
-            subject=_subject(tenant, call),
+            subject=tenant.subject(call.subject),
             method=call.method,
             model=query.model,
             model_version=query.model_version,
@@ -119,7 +118,7 @@ class Scribe:
             request_id=audit_id,
             tenant=call.tenant,
             caller=_masked(masker, call.caller),
-            subject=_subject(tenant, call),
+            subject=tenant.subject(call.subject),
             method=presentable_path(call.method),
             model="",
             model_version="",
@@ -132,12 +131,6 @@ class Scribe:
             latency=latency,
             error=None if error is None else _masked_error(masker, error),
         )
-
-
-def _subject(tenant: Tenant, call: Call) -> str:
-    if not call.subject:
-        return ""
-    return tenant.pseudonyms.of_text(f"subject\0{call.subject}".encode()).hex()[:_SUBJECT_HEX_DIGITS]
 
 
 def _masked_id(masker: Masker, request_id: str) -> str:

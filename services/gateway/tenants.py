@@ -32,6 +32,7 @@ _KEPT = 1024  # tenants without an entry whose derived keys are kept
 _NAME = re.compile(r"[\x21-\x7e]{1,64}", re.ASCII)
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 _FIELDS = frozenset({"key_file", "patterns", "hash"})
+_SUBJECT_HEX_DIGITS = 32
 _PURPOSE = b"assay tenant pseudonyms\0"
 
 
@@ -48,6 +49,12 @@ class Tenant:
     """Of whole texts and of persons: always under the tenant's key."""
 
     masker: Masker
+
+    def subject(self, name: str) -> str:
+        """Returns the 32 hex digits that stand for the person of this name in x-assay-subject; "" for none."""
+        if not name:
+            return ""
+        return self.pseudonyms.of_text(f"subject\0{name}".encode()).hex()[:_SUBJECT_HEX_DIGITS]
 
 
 @dataclass(frozen=True, slots=True)

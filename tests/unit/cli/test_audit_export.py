@@ -62,8 +62,14 @@ class FakeAudit(audit_pb2_grpc.AuditServiceServicer):
         self.records = [audit_pb2.AuditRecord(event=event).SerializeToString() for event in EVENTS]
         tiles: dict[tuple[int, int], bytes] = {}
         tiles.update(append(0, [leaf_hash(record) for record in self.records], lambda *place: tiles.get(place, b"")))
-        self.note = SIGNER.sign(Checkpoint(SIGNER.name, SIZE, root(SIZE, lambda *place: tiles[place])))
+        self._tiles = tiles
+        self.note = self.signed(SIZE)
+        self.older_notes: list[str] = []
         self.missing_from = SIZE
+        self.expired: set[int] = set()
+
+    def signed(self, size: int) -> str:
+        return SIGNER.sign(Checkpoint(SIGNER.name, size, root(size, lambda *place: self._tiles[place])))
 
     async def ListEvents(self, request: audit_pb2.ListEventsRequest, context: Any) -> audit_pb2.ListEventsResponse:
         self.asked.append(request)
@@ -73,7 +79,8 @@ class FakeAudit(audit_pb2_grpc.AuditServiceServicer):
         return audit_pb2.ListEventsResponse(events=EVENTS[::-1][start:end], next_page_token=token)
 
     async def GetCheckpoint(self, request: Any, context: Any) -> audit_pb2.GetCheckpointResponse:
-        return audit_pb2.GetCheckpointResponse(checkpoint=self.note, public_key=SIGNER.verifier.vkey)
+        note = self.older_notes.pop(0) if self.older_notes else self.note
+        return audit_pb2.GetCheckpointResponse(checkpoint=note, public_key=SIGNER.verifier.vkey)
 
     async def ListEntries(self, request: audit_pb2.ListEntriesRequest, context: Any) -> audit_pb2.ListEntriesResponse:
         end = min(self.missing_from, request.start_index + request.page_size)
@@ -82,8 +89,8 @@ class FakeAudit(audit_pb2_grpc.AuditServiceServicer):
                 audit_pb2.LogEntry(
                     index=index,
                     leaf_hash=leaf_hash(self.records[index]),
-                    record=self.records[index],
-                    state=audit_pb2.ENTRY_STATE_PRESENT,
+                    record=b"" if index in self.expired else self.records[index],
+                    state=audit_pb2.ENTRY_STATE_EXPIRED if index in self.expired else audit_pb2.ENTRY_STATE_PRESENT,
                 )
                 for index in range(request.start_index, end)
             ]
@@ -189,6 +196,17 @@ def test_a_log_is_what_verifiers_read_with_its_checkpoint_beside_it(served: Serv
     assert beside.read_text() == served.fake.note
     assert private(file)
     assert private(beside)
+    verified = CliRunner().invoke(audit, ["verify", str(file), "--public-key", SIGNER.verifier.vkey])
+    assert verified.exit_code == 0, verified.output
+
+
+def test_a_log_that_loses_contents_meanwhile_reaches_to_the_entry_that_says_so(served: Served, tmp_path: Path) -> None:
+    file = tmp_path / "audit.log"
+    served.fake.expired = {0, 1}
+    served.fake.older_notes = [served.fake.signed(2000), served.fake.signed(2001)]
+    answer = served.export(str(file), "--json")
+    assert json.loads(answer.stdout)["entries"] == SIZE
+    assert (tmp_path / "audit.log.checkpoint").read_text() == served.fake.note
     verified = CliRunner().invoke(audit, ["verify", str(file), "--public-key", SIGNER.verifier.vkey])
     assert verified.exit_code == 0, verified.output
 
