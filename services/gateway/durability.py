@@ -192,6 +192,10 @@ class Confirmed:
         except (EventLogUnavailable, TimeoutError) as error:
             _log.warning("the event log does not confirm; answers wait for the outbox", extra={"fault": str(error)})
             return False
+        except Exception:
+            # A fault of ours; the records need not pay for it.
+            _log.exception("publishing failed; answers wait for the outbox")
+            return False
         return True
 
     def _fall_back(self, entries: Sequence[Entry], tell: Tell) -> None:

@@ -53,6 +53,7 @@ class Log:
         self.may_confirm = asyncio.Event()
         self.may_confirm.set()
         self.away = False
+        self.faulty = False
         self.stuck = False
 
     async def publish(self, topic: str, events: Sequence[Event]) -> None:
@@ -60,6 +61,8 @@ class Log:
         await self.may_confirm.wait()
         if self.away:
             raise EventLogUnavailable("as told")
+        if self.faulty:
+            raise RuntimeError("as told")
         self.confirmed += [event.key for event in events]
         if self.stuck:
             await asyncio.Event().wait()
@@ -165,7 +168,7 @@ async def test_what_the_log_confirms_never_sees_the_outbox(
     assert (confirmed.confirmed, confirmed.fallbacks, confirmed.away) == (22, 0, False)
 
 
-@pytest.mark.parametrize("fault", ["away", "stuck"])
+@pytest.mark.parametrize("fault", ["away", "faulty", "stuck"])
 async def test_without_a_confirmation_everything_goes_to_the_outbox_in_order(
     outbox: MemoryOutbox, confirmed: Confirmed, log: Log, fault: str
 ) -> None:
