@@ -17,7 +17,7 @@ from assay.audit.v1 import audit_pb2, audit_pb2_grpc
 from assay.errors.v1 import errors_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from cli.audit_source import LiveLog
+from cli.audit_reader import AuditReader
 from cli.witness import visit
 from cli.witness_folder import WitnessFolder
 from services.audit import convert
@@ -97,7 +97,7 @@ class Workshop:
             self.run(self._checkpointer(store, database.parent / "fork").sign())
 
     @contextmanager
-    def serving(self, database: Path) -> Iterator[LiveLog]:
+    def serving(self, database: Path) -> Iterator[AuditReader]:
         """Serves a database as the audit service does."""
         with self.opened(database) as store, self._served(store) as log:
             yield log
@@ -120,7 +120,7 @@ class Workshop:
         return Checkpointer(store, self.signer, notebook, MemoryLog().publisher())
 
     @contextmanager
-    def _served(self, store: SqliteEventStore) -> Iterator[LiveLog]:
+    def _served(self, store: SqliteEventStore) -> Iterator[AuditReader]:
         servicer = AuditServicer(AuditLog(store), Prover(store, self.signer.verifier))
         register: Callable[[Any], None] = partial(audit_pb2_grpc.add_AuditServiceServicer_to_server, servicer)
 
@@ -132,7 +132,7 @@ class Workshop:
         host = aio.host(build, "127.0.0.1:0", drain_seconds=0)
         _, port = self.run(host.__aenter__())
         try:
-            with LiveLog(f"127.0.0.1:{port}") as log:
+            with AuditReader(f"127.0.0.1:{port}") as log:
                 yield log
         finally:
             self.run(host.__aexit__(None, None, None))

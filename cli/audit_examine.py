@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
+from cli.audit_reader import AuditReader, LogDamaged
 from cli.audit_search import compare_search
-from cli.audit_source import LiveLog, LogDamaged, NoCheckpoint
+from cli.client import CallFailed
 from cli.failure import CommandFailed
 from services.audit.merkle.entries import read_content, restored
 from services.audit.merkle.notes import Checkpoint, NoteInvalid, Verifier, open_note
 from services.audit.merkle.proofs import verify_consistency
 from services.audit.merkle.verification import EntriesBroken, Finding, LeafHashes, Verdict, verify
+from services.kernel.errors import Reason
 
 _TRIES = 3
 _WAITS, _WAIT_SECONDS = 50, 0.2
@@ -21,7 +23,7 @@ _TILE_SPAN = 256 * 256
 
 
 def examine(
-    log: LiveLog,
+    log: AuditReader,
     key: Verifier,
     trusted: Sequence[Checkpoint],
     leaf_hashes: LeafHashes,
@@ -53,7 +55,8 @@ def examine(
         for _, file in objects:
             file.seek(0)
         probes = sorted(set(_probes(newest.size))) if newest else []
-        verdict = verify(restored(log.entries(size), objects), checkpoints, read_content, leaf_hashes, progress, probes)
+        entries = restored(log.entries(0, size), objects)
+        verdict = verify(entries, checkpoints, read_content, leaf_hashes, progress, probes)
         # What expired while it was read is explained by an action behind this checkpoint, which the next one covers.
         if not (verdict.unexplained and newest and _has_grown(log, key, newest)):
             break
@@ -72,18 +75,18 @@ def examine(
     return verdict
 
 
-def _newest(log: LiveLog, key: Verifier, may_lack: bool) -> Checkpoint | None:
+def _newest(log: AuditReader, key: Verifier, may_lack: bool) -> Checkpoint | None:
     try:
-        return open_note(log.checkpoint(), [key])
-    except NoCheckpoint:
-        if not may_lack:
-            raise
-        return None
+        return open_note(log.checkpoint().checkpoint, [key])
     except (NoteInvalid, EntriesBroken) as fault:
         raise CommandFailed(f"the checkpoint that {log.address} gives can't be trusted: {fault}") from None
+    except CallFailed as failure:
+        if may_lack and failure.reason == Reason.PROOF_PENDING.name:
+            return None
+        raise
 
 
-def _has_grown(log: LiveLog, key: Verifier, before: Checkpoint) -> bool:
+def _has_grown(log: AuditReader, key: Verifier, before: Checkpoint) -> bool:
     """Returns whether there is a newer checkpoint; waits for it when there are entries that it is to cover."""
     for _ in range(_WAITS):
         newest = _newest(log, key, may_lack=True)
@@ -106,7 +109,7 @@ def _probes(size: int) -> Iterator[int]:
         yield max(start + 1, min(start + _TILE_SPAN, size) - 1)
 
 
-def _try_proofs(log: LiveLog, newest: Checkpoint, roots: dict[int, bytes]) -> str:
+def _try_proofs(log: AuditReader, newest: Checkpoint, roots: dict[int, bytes]) -> str:
     for size, root in roots.items():
         try:
             proven = verify_consistency(size, newest.size, log.consistency(size, newest.size), root, newest.root)

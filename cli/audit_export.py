@@ -86,7 +86,7 @@ def _events(
     task = progress.add_task("exporting", total=None)
     events = 0
     with _draft(file) as draft, WRITERS[format_](draft) as write:
-        for page in reader.event_pages(filters):
+        for page in reader.event_pages(**filters):
             write(page)
             events += len(page)
             progress.update(task, completed=events)

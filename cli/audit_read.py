@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from cli.audit_reader import AuditReader
     from services.audit.merkle.notes import Verifier
+    from services.audit.merkle.verification import Entry
 
 
 @click.command("list")
@@ -100,7 +101,7 @@ def proof(event_id: str, public_key: str | None, address: str | None, data: Path
     assay audit proof 0197... --public-key audit.pub
     """
     from cli.audit_reader import AuditReader
-    from cli.audit_source import public_key as read_key
+    from cli.audit_trust import public_key as read_key
     from cli.folder import DataFolder
 
     if public_key is None and address is not None:
@@ -129,7 +130,7 @@ def proof(event_id: str, public_key: str | None, address: str | None, data: Path
 
 def proven_by(
     reader: AuditReader, event_id: str, key: Verifier
-) -> tuple[audit_pb2.GetInclusionProofResponse, audit_pb2.LogEntry | None]:
+) -> tuple[audit_pb2.GetInclusionProofResponse, Entry | None]:
     """Returns a log's proof that it holds an event, checked against `key`, and the event's entry as it is stored.
 
     Raises:
@@ -137,16 +138,14 @@ def proven_by(
         CommandFailed: it does not hold.
     """
     found = reader.inclusion(event_id)
-    entry = next(iter(reader.entries(found.index, 1)), None)
+    entry = next(reader.entries(found.index, found.index + 1), None)
     fault = _fault(found, entry, key, event_id)
     if fault:
         raise CommandFailed(f"the proof does not hold: {fault}", event_id=event_id)
     return found, entry
 
 
-def _fault(
-    found: audit_pb2.GetInclusionProofResponse, entry: audit_pb2.LogEntry | None, key: Verifier, event_id: str
-) -> str | None:
+def _fault(found: audit_pb2.GetInclusionProofResponse, entry: Entry | None, key: Verifier, event_id: str) -> str | None:
     from services.audit.merkle.entries import read_content
     from services.audit.merkle.hashing import leaf_hash
     from services.audit.merkle.notes import NoteInvalid, open_note

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from assay.audit.v1 import audit_pb2
 from assay.errors.v1 import errors_pb2
 
-from cli.audit_source import LiveLog
+from cli.audit_reader import AuditReader
 from services.audit.merkle.entries import read_content
 from services.audit.merkle.hashing import leaf_hash
 from services.audit.merkle.verification import Entry, Finding, RecordInvalid, State, Verdict, packed
@@ -20,7 +20,7 @@ from services.audit.merkle.verification import Entry, Finding, RecordInvalid, St
 _REASON_PREFIX = "ERROR_REASON_"
 
 
-def compare_search(log: LiveLog, verdict: Verdict) -> Finding | None:
+def compare_search(log: AuditReader, verdict: Verdict) -> Finding | None:
     """Returns the first event that a search shows and the log has not, or the other way round; None when there is none.
 
     The log goes on meanwhile: events come, and contents expire. So what differs is looked at once more.
@@ -32,7 +32,7 @@ def compare_search(log: LiveLog, verdict: Verdict) -> Finding | None:
     hidden = dict(verdict.events)
     values: dict[str, set[str]] = {field: set() for field in _FIELDS}
     nameless: dict[str, set[bytes]] = {field: set() for field in _FIELDS}
-    for event in log.search():
+    for event in log.events():
         key = packed(event.event_id)
         if hidden.pop(key, None) is None:
             if finding := _stranger(log, verdict, event.event_id):
@@ -48,7 +48,7 @@ def compare_search(log: LiveLog, verdict: Verdict) -> Finding | None:
     for field, of in _FIELDS.items():
         hidden = {key: index for key, index in verdict.events.items() if key not in nameless[field]}
         for value in sorted(values[field]):
-            for event in log.search(**{field: value}):
+            for event in log.events(**{field: value}):
                 key = packed(event.event_id)
                 hidden.pop(key, None)
                 if key in verdict.events and of(event) != value:
@@ -74,7 +74,7 @@ _FIELDS: Mapping[str, Callable[[audit_pb2.AuditEvent], str]] = {
 }
 
 
-def _stranger(log: LiveLog, verdict: Verdict, event_id: str) -> Finding | None:
+def _stranger(log: AuditReader, verdict: Verdict, event_id: str) -> Finding | None:
     """Looks at an event that a search shows and that was not among the entries; None when it only came since."""
     if packed(event_id) in verdict.events:
         return _at(verdict.events[packed(event_id)], "a search shows it twice")
@@ -95,7 +95,7 @@ def _is(entry: Entry | None, event_id: str) -> bool:
         return False
 
 
-def _hidden(log: LiveLog, hidden: Mapping[bytes, int], by: str) -> Finding | None:
+def _hidden(log: AuditReader, hidden: Mapping[bytes, int], by: str) -> Finding | None:
     for index in sorted(hidden.values()):
         entry = log.entry(index)
         if entry is not None and entry.state is State.PRESENT:

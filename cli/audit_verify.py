@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.failure import CommandFailed
-from cli.folder import DataFolder, running_mesh
+from cli.folder import DataFolder
 from cli.options import as_json, mesh_address
 from cli.terminal import console
 
@@ -76,7 +76,8 @@ def verify(
     if file and search:
         raise click.UsageError("--search asks a live log; it can't go with FILE")
     from cli.audit_examine import examine
-    from cli.audit_source import LiveLog, read_checkpoints
+    from cli.audit_reader import AuditReader
+    from cli.audit_trust import read_checkpoints
     from cli.witness_folder import WitnessFolder
     from services.audit.merkle.entries import read_content, read_entries, restored
     from services.audit.merkle.verification import verify as check
@@ -101,7 +102,7 @@ def verify(
             content = closing.enter_context(file.open("rb"))
             verdict = check(restored(read_entries(content), objects), trusted, read_content, leaves, progress)
         else:
-            log = closing.enter_context(LiveLog(address or running_mesh(data)["public"]))
+            log = closing.enter_context(AuditReader.of(address, data))
             verdict = examine(log, key, trusted, leaves, started, progress, objects, search)
     report = _report(verdict, apart, len(leaves))
     if json_:
@@ -113,7 +114,7 @@ def verify(
 
 
 def _key(given: str | None, kept: WitnessFolder | None, data: Path | None) -> Verifier:
-    from cli.audit_source import public_key
+    from cli.audit_trust import public_key
 
     if given:
         key = public_key(given)

@@ -10,7 +10,7 @@ import click
 
 from cli.client import CallFailed
 from cli.failure import CommandFailed
-from cli.folder import DataFolder, running_mesh
+from cli.folder import DataFolder
 from cli.options import as_json, mesh_address
 
 
@@ -45,17 +45,18 @@ def witness(
     assay audit witness /mnt/elsewhere/witness --address 10.0.0.7:8080 --public-key audit.pub
     assay audit witness witness --once
     """
-    from cli import audit_source
+    from cli.audit_reader import AuditReader
+    from cli.audit_trust import public_key as read_key
     from cli.witness import visit
     from cli.witness_folder import WitnessFolder
 
     given = public_key
     if given is None and address is None and not (folder / "log.pub").exists():
         given = str(DataFolder(data).keys.audit_public)
-    where = address or str(running_mesh(data)["public"])
+    reader = AuditReader.of(address, data)
     try:
-        kept = WitnessFolder(folder, audit_source.public_key(given) if given else None)
-        with kept.held(), audit_source.LiveLog(where) as log:
+        kept = WitnessFolder(folder, read_key(given) if given else None)
+        with kept.held(), reader as log:
             away = False
             while True:
                 try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import islice
-from typing import Protocol
 
+from cli.audit_reader import AuditReader
 from cli.failure import CommandFailed
 from cli.witness_folder import WitnessFolder
 from services.audit.merkle.frontier import Frontier
@@ -17,24 +17,11 @@ from services.audit.merkle.verification import EntriesBroken
 _SOME = 10_000
 
 
-class Log(Protocol):
-    """A log that is witnessed. Nothing that it says is believed."""
-
-    def checkpoint(self) -> str:
-        """Returns its newest signed note. Raises EntriesBroken."""
-
-    def leaf_hashes(self, start: int, end: int) -> Iterable[bytes]:
-        """Yields the hashes of entries `start` to `end` - 1, fewer where the log ends before. Raises EntriesBroken."""
-
-    def consistency(self, first: int, second: int) -> Sequence[bytes]:
-        """Returns its proof that its first `first` entries begin its first `second`. Raises EntriesBroken."""
-
-
 class Alarm(CommandFailed):
     """The log contradicts what the witness kept. It is not kept, except as evidence."""
 
 
-def visit(folder: WitnessFolder, log: Log) -> Checkpoint | None:
+def visit(folder: WitnessFolder, log: AuditReader) -> Checkpoint | None:
     """Keeps the log's newest checkpoint; returns it, None when it was kept before.
 
     Raises:
@@ -43,7 +30,7 @@ def visit(folder: WitnessFolder, log: Log) -> Checkpoint | None:
         OSError: the folder can't be written.
     """
     try:
-        note = log.checkpoint()
+        note = log.checkpoint().checkpoint
         newest = open_note(note, [folder.verifier])
     except (NoteInvalid, EntriesBroken) as fault:
         raise Alarm(f"ALARM: the log's newest checkpoint can't be trusted: {fault}") from None
@@ -77,7 +64,7 @@ def _grown(folder: WitnessFolder, added: Iterable[bytes]) -> Frontier:
     return tree
 
 
-def _first_other(folder: WitnessFolder, log: Log) -> int | None:
+def _first_other(folder: WitnessFolder, log: AuditReader) -> int | None:
     """Returns the first entry whose hash is not the one that was kept; None when all are, or can't be read."""
     kept, at = folder.leaf_hashes, 0
     try:

@@ -20,7 +20,6 @@ from benchmarks.tamper_log import DATABASE, MadeLog, Workshop
 from cli.audit_examine import examine
 from cli.audit_read import proven_by
 from cli.audit_reader import AuditReader
-from cli.audit_source import LiveLog
 from cli.audit_verify import verify
 from cli.audit_witness import witness
 from cli.failure import CommandFailed
@@ -75,13 +74,13 @@ def change(database: Path, statement: str, *values: object) -> None:
 
 def export(address: str, file: Path) -> Path:
     """Writes a log and its checkpoint as `assay audit export --format log` does."""
-    with LiveLog(address) as log, file.open("wb") as content:
-        for entry in log.entries(10**9):
+    with AuditReader(address) as log, file.open("wb") as content:
+        for entry in log.entries(0, 10**9):
             message = audit_pb2.LogEntry(
                 index=entry.place, leaf_hash=entry.leaf_hash, record=entry.record, state="ENTRY_STATE_PRESENT"
             )
             content.write(framed(message))
-        file.with_name(f"{file.name}.checkpoint").write_text(log.checkpoint())
+        file.with_name(f"{file.name}.checkpoint").write_text(log.checkpoint().checkpoint)
     return file
 
 
@@ -190,7 +189,7 @@ def test_an_event_that_a_search_shows_and_the_log_lacks_is_named(
         assert call(verify, "--address", address, "--public-key", key).exit_code == 0
 
 
-class Expiring(LiveLog):
+class Expiring(AuditReader):
     """A log in which contents expire just as its entries are read."""
 
     def __init__(self, address: str, expire: Callable[[], None]) -> None:
@@ -198,11 +197,11 @@ class Expiring(LiveLog):
         self._expire = expire
         self.read = 0
 
-    def entries(self, end: int) -> Iterator[Entry]:
+    def entries(self, start: int, end: int) -> Iterator[Entry]:
         self.read += 1
         if self.read == 1:
             self._expire()
-        yield from super().entries(end)
+        yield from super().entries(start, end)
 
 
 def test_contents_that_expire_meanwhile_raise_no_alarm(workshop: Workshop, made: MadeLog, address: str) -> None:
@@ -226,23 +225,23 @@ def test_contents_that_expire_meanwhile_raise_no_alarm(workshop: Workshop, made:
 def test_contents_that_are_passed_off_as_expired_are_named(workshop: Workshop, made: MadeLog, address: str) -> None:
     change(made.database, "DELETE FROM entries WHERE idx >= 5 AND idx < 9")
     change(made.database, "INSERT INTO removed VALUES (5, 9, 2)")
-    with LiveLog(address) as log:
+    with AuditReader(address) as log:
         verdict = examine(log, workshop.signer.verifier, [], b"")
     assert str(verdict.finding) == "entry 5: its content is expired, and no action of the log says so"
 
 
-class Forgetful(LiveLog):
+class Forgetful(AuditReader):
     """A log whose search leaves out its third event."""
 
-    def search(self, **filters: Any) -> Iterator[audit_pb2.AuditEvent]:
-        for number, event in enumerate(super().search(**filters)):
+    def events(self, **filters: Any) -> Iterator[audit_pb2.AuditEvent]:
+        for number, event in enumerate(super().events(**filters)):
             if number != 2:
                 yield event
 
 
 def test_an_event_that_a_search_hides_is_named(workshop: Workshop, address: str) -> None:
-    with LiveLog(address) as log:
-        place = log.place(list(log.search())[2].event_id)
+    with AuditReader(address) as log:
+        place = log.place(list(log.events())[2].event_id)
     with Forgetful(address) as log:
         finding = examine(log, workshop.signer.verifier, [], b"", search=True).finding
     assert str(finding) == f"entry {place}: a search does not show it"
@@ -261,8 +260,8 @@ def test_a_record_that_a_search_would_miss_is_named(
 
 
 def test_a_proof_of_another_event_is_none(workshop: Workshop, address: str, made: MadeLog) -> None:
-    with LiveLog(address) as log:
-        one, other = (event.event_id for event in list(log.search())[:2])
+    with AuditReader(address) as log:
+        one, other = (event.event_id for event in list(log.events())[:2])
     with AuditReader(address) as reader:
         proven_by(reader, one, workshop.signer.verifier)
     # The database says that the event is where the other one is, and the proof of that one is right.
@@ -380,7 +379,7 @@ def test_a_witness_raises_the_alarm_when_the_log_goes_back(workshop: Workshop, m
         assert f"ALARM: the log contradicts what was witnessed: it says that it has {size} entries" in answer.output
         assert f"entry {size} is the first that is not what it was" in answer.output
         (evidence,) = made.witness.glob("evidence-*.note")
-        assert evidence.read_text() == log.checkpoint()
+        assert evidence.read_text() == log.checkpoint().checkpoint
     assert (made.witness / "checkpoints.log").read_bytes() == before
 
 
