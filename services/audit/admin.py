@@ -6,17 +6,15 @@ from typing import Any
 
 from assay.audit.v1 import audit_pb2, audit_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.audit.actions import hold_message
 from services.audit.archive import Archiver
-from services.audit.convert import searchable
+from services.audit.convert import searchable, time_of
 from services.audit.custody import EVER, NEVER, Hold, Person
 from services.audit.erasure import Erasure
 from services.audit.holds import HoldDesk
 from services.audit.retention import Retention
 from services.kernel.errors import AssayError, Reason
-from services.kernel.timestamps import nanoseconds
 
 MOST_OPERATOR, MOST_NOTE, MOST_TENANT, MOST_NAME = 128, 256, 64, 1024
 """Characters."""
@@ -60,7 +58,7 @@ class AuditAdminServicer(audit_pb2_grpc.AuditAdminServiceServicer):
         operator = _operator(request.operator)
         if not request.HasField("before"):
             raise AssayError(Reason.FIELD_INVALID, field="before", value="not set", limit="a time")
-        archived = await self._archiver.archive(_time("before", request.before), operator)
+        archived = await self._archiver.archive(time_of("before", request.before), operator)
         return audit_pb2.ArchiveEventsResponse(objects=archived.objects, events=archived.events)
 
 
@@ -82,8 +80,8 @@ def _hold(hold: audit_pb2.Hold) -> Hold:
     return Hold(
         tenant=_required("hold.tenant", _line("hold.tenant", hold.tenant, MOST_TENANT), "a tenant's name"),
         caller=searchable(_short("hold.caller", hold.caller, MOST_NAME)),
-        start=_time("hold.start_time", hold.start_time) if hold.HasField("start_time") else EVER,
-        end=_time("hold.end_time", hold.end_time) if hold.HasField("end_time") else NEVER,
+        start=time_of("hold.start_time", hold.start_time) if hold.HasField("start_time") else EVER,
+        end=time_of("hold.end_time", hold.end_time) if hold.HasField("end_time") else NEVER,
         note=_line("hold.note", hold.note, MOST_NOTE),
     )
 
@@ -108,15 +106,3 @@ def _line(field: str, given: str, most: int) -> str:
             Reason.FIELD_INVALID, field=field, value="not printable", limit="one line of printable characters"
         )
     return given
-
-
-def _time(field: str, given: Timestamp) -> int:
-    try:
-        return nanoseconds(given)
-    except ValueError:
-        raise AssayError(
-            Reason.FIELD_INVALID,
-            field=field,
-            value="no time",
-            limit="of the years 1 to 9999, with nanos of 0 to 999999999",
-        ) from None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from assay.audit.v1 import audit_pb2
 from assay.errors.v1 import errors_pb2
 from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.audit.events import SCHEMA, Arrival, Entry, EventQuery, LoggedEvent
 from services.audit.merkle.notes import Verifier
@@ -137,8 +138,17 @@ def _confidence(request: audit_pb2.ListEventsRequest, field: str) -> float | Non
 def _time(request: audit_pb2.ListEventsRequest, field: str) -> int | None:
     if not request.HasField(field):  # type: ignore[arg-type]  # the stub wants the name as a literal
         return None
+    return time_of(field, getattr(request, field))
+
+
+def time_of(field: str, given: Timestamp) -> int:
+    """Returns the Unix nanoseconds of a request's field.
+
+    Raises:
+        AssayError: FIELD_INVALID, it is no time.
+    """
     try:
-        return nanoseconds(getattr(request, field))
+        return nanoseconds(given)
     except ValueError:
         raise AssayError(
             Reason.FIELD_INVALID,
