@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import json
-import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-import grpc
 import pytest
 from assay.audit.v1 import audit_pb2, audit_pb2_grpc
 from click.testing import CliRunner, Result
 from google.protobuf.duration_pb2 import Duration
 
 from cli.audit import audit
+from tests.unit.cli.serving import serving
 
 
 class FakeAdmin(audit_pb2_grpc.AuditAdminServiceServicer):
@@ -54,25 +53,9 @@ class FakeAdmin(audit_pb2_grpc.AuditAdminServiceServicer):
 
 @pytest.fixture
 def admin() -> Iterator[FakeAdmin]:
-    fake, ready = FakeAdmin(), threading.Event()
-    loop, told = asyncio.new_event_loop(), asyncio.Event()
-
-    async def serve() -> None:
-        server = grpc.aio.server()
-        audit_pb2_grpc.add_AuditAdminServiceServicer_to_server(fake, server)
-        fake.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-        await server.start()
-        ready.set()
-        await told.wait()
-        await server.stop(0)
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    ready.wait()
-    yield fake
-    loop.call_soon_threadsafe(told.set)
-    thread.join()
-    loop.close()
+    fake = FakeAdmin()
+    with serving(partial(audit_pb2_grpc.add_AuditAdminServiceServicer_to_server, fake)) as fake.address:
+        yield fake
 
 
 def test_erasure_asks_first(admin: FakeAdmin) -> None:

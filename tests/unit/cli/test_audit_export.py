@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import json
 import stat
-import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 from assay.audit.v1 import audit_pb2, audit_pb2_grpc
 from assay.errors.v1 import errors_pb2
@@ -28,6 +26,7 @@ from services.audit.merkle.hashing import leaf_hash
 from services.audit.merkle.notes import Checkpoint, Signer
 from services.audit.merkle.tiles import append, root
 from tests.fixtures.audit import audit_event
+from tests.unit.cli.serving import serving
 
 SIZE = 2300
 
@@ -110,25 +109,9 @@ class Served:
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    fake, started, ready = FakeAudit(), [], threading.Event()
-    loop, told = asyncio.new_event_loop(), asyncio.Event()
-
-    async def serve() -> None:
-        server = grpc.aio.server()
-        audit_pb2_grpc.add_AuditServiceServicer_to_server(fake, server)
-        started.append(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
-        await server.start()
-        ready.set()
-        await told.wait()
-        await server.stop(0)
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    ready.wait()
-    yield Served(fake, started[0])
-    loop.call_soon_threadsafe(told.set)
-    thread.join()
-    loop.close()
+    fake = FakeAudit()
+    with serving(partial(audit_pb2_grpc.add_AuditServiceServicer_to_server, fake)) as address:
+        yield Served(fake, address)
 
 
 def private(file: Path) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -19,6 +18,7 @@ from grpc_status import rpc_status
 
 from cli.classify import classify
 from cli.main import COMMANDS, assay, main
+from tests.unit.cli.serving import serving
 
 
 class FakeAI(ai_pb2_grpc.AIServiceServicer):
@@ -38,26 +38,8 @@ class FakeAI(ai_pb2_grpc.AIServiceServicer):
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    started: list[str] = []
-    told, ready = asyncio.Event(), threading.Event()
-    loop = asyncio.new_event_loop()
-
-    async def serve() -> None:
-        server = grpc.aio.server()
-        ai_pb2_grpc.add_AIServiceServicer_to_server(FakeAI(), server)
-        started.append(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
-        await server.start()
-        ready.set()
-        await told.wait()
-        await server.stop(0)
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    ready.wait()
-    yield started[0]
-    loop.call_soon_threadsafe(told.set)
-    thread.join()
-    loop.close()
+    with serving(partial(ai_pb2_grpc.add_AIServiceServicer_to_server, FakeAI())) as started:
+        yield started
 
 
 Run = Callable[..., tuple[int, str, str]]
