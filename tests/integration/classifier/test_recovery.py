@@ -84,7 +84,7 @@ async def test_calls_in_flight_when_triton_dies_are_unavailable_not_wrong(
 ) -> None:
     async with serving(tiny_models, own_triton.address) as channel:
         await eventually(lambda: answered(channel))
-        os.kill(own_triton.pid, signal.SIGSTOP)
+        own_triton.suspend()
         calls = [asyncio.create_task(answered(channel)) for _ in range(10)]
         await asyncio.sleep(0.1)
         own_triton.kill()
@@ -94,10 +94,10 @@ async def test_calls_in_flight_when_triton_dies_are_unavailable_not_wrong(
 async def test_a_call_ends_at_its_deadline_when_triton_hangs(own_triton: TritonServer, tiny_models: Path) -> None:
     async with serving(tiny_models, own_triton.address) as channel:
         await eventually(lambda: answered(channel))
-        os.kill(own_triton.pid, signal.SIGSTOP)
+        own_triton.suspend()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub(channel).ClassifyBatch(BATCH, timeout=0.3)
-        os.kill(own_triton.pid, signal.SIGCONT)
+        own_triton.resume()
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await eventually(lambda: answered(channel))
 
@@ -125,7 +125,7 @@ async def test_one_of_two_tritons_is_enough(
 async def test_triton_ends_on_sigterm(tmp_path: Path, tiny_models: Path) -> None:
     with running_triton(tmp_path, tiny_models) as server:
         instances = children(server.pid)
-        assert await asyncio.to_thread(server.stop) == 0
+        assert await asyncio.to_thread(server.terminate) == 0
         assert not any(_alive(pid) for pid in instances)
 
 

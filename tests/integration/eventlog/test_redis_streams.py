@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
@@ -169,7 +167,7 @@ async def test_a_server_that_hangs_is_unavailable(valkey: ValkeyServer, monkeypa
     subscription = RedisSubscription(valkey.url, TOPIC, "group", "a")
     event = Event(uuid7(), b"once or twice")
     await publisher.ping()
-    os.kill(valkey.pid, signal.SIGSTOP)
+    valkey.suspend()
     try:
         calls: list[Callable[[], Awaitable[object]]] = [
             lambda: publisher.publish(TOPIC, [event]),
@@ -180,7 +178,7 @@ async def test_a_server_that_hangs_is_unavailable(valkey: ValkeyServer, monkeypa
             with unavailable():
                 await call()
     finally:
-        os.kill(valkey.pid, signal.SIGCONT)
+        valkey.resume()
     monkeypatch.setattr(redis_streams, "_REPLY_SECONDS", 5.0)
     await publish_surely(publisher, event)
     assert (await subscription.poll(10, 5))[0].event == event

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,18 +13,12 @@ from pathlib import Path
 import httpx
 from assay.audit.v1 import audit_pb2
 
+from cli.ports import free_ports
 from services.kernel.eventlog.port import AUDIT_TOPIC
 from services.kernel.hosting.envoy import choose_host
 from tests.integration.gateway.conftest import key_file
 
 _READY_SECONDS = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def can_embed() -> bool:
@@ -37,8 +30,7 @@ class GatewayProcess:
 
     def __init__(self, folder: Path, host: str, classifier_port: int, event_log: str, **settings: str) -> None:
         self.folder = folder
-        self.port = free_port()
-        self.metrics_port = free_port()
+        self.port, self.metrics_port = free_ports(2)
         self._environ = {
             "ASSAY_HOST": host,
             "ASSAY_LISTEN": f"127.0.0.1:{self.port}",

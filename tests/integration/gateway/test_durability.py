@@ -17,13 +17,14 @@ from google.rpc import error_details_pb2
 from prometheus_client import generate_latest
 
 from cli import symptoms
+from cli.ports import free_ports
 from services.kernel.errors import Reason
 from services.kernel.eventlog.port import AUDIT_TOPIC
 from services.kernel.eventlog.redis_streams import RedisSubscription
 from tests.fixtures.gateway.classifier import ScriptedClassifier, classifier_server
 from tests.fixtures.valkey import ValkeyServer
 from tests.integration.gateway.conftest import Gateway, running_gateway
-from tests.integration.gateway.processes import GatewayProcess, can_embed, free_port
+from tests.integration.gateway.processes import GatewayProcess, can_embed
 from tests.integration.gateway.test_bad_input import detail, expect, status_of
 
 MODES = ["process", "fsync", "broker"]
@@ -144,7 +145,12 @@ async def test_a_full_disk_refuses_every_call_and_is_survived(
     tmp_path: Path, classifier: int, host: str, mode: str
 ) -> None:
     gateway = GatewayProcess(
-        tmp_path, host, classifier, f"redis://127.0.0.1:{free_port()}/0", AUDIT_DURABILITY=mode, LOG_LEVEL="critical"
+        tmp_path,
+        host,
+        classifier,
+        f"redis://127.0.0.1:{free_ports(1)[0]}/0",
+        AUDIT_DURABILITY=mode,
+        LOG_LEVEL="critical",
     )
     await gateway.start()
     try:

@@ -16,13 +16,14 @@ import pytest_asyncio
 from assay.ai.v1 import ai_pb2, ai_pb2_grpc
 from google.protobuf import json_format
 
+from cli.ports import free_ports
 from services.kernel.errors import Reason
 from services.kernel.eventlog.port import AUDIT_TOPIC
 from services.kernel.eventlog.redis_streams import RedisSubscription
 from services.kernel.status import HTTP_STATUS
 from tests.fixtures.gateway.classifier import ScriptedClassifier, classifier_server
 from tests.fixtures.valkey import ValkeyServer
-from tests.integration.gateway.processes import GatewayProcess, can_embed, free_port
+from tests.integration.gateway.processes import GatewayProcess, can_embed
 from tests.integration.gateway.test_bad_input import CASES, Case, status_of
 
 PATH = "/v1/ai-services/text-classification"
@@ -42,7 +43,7 @@ async def gateway(host: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncI
     """Its event log is away, so that every record can be read in the outbox."""
     async with classifier_server(ScriptedClassifier()) as classifier:
         folder = tmp_path_factory.mktemp(f"gateway-{host}")
-        process = GatewayProcess(folder, host, classifier, f"redis://127.0.0.1:{free_port()}/0")
+        process = GatewayProcess(folder, host, classifier, f"redis://127.0.0.1:{free_ports(1)[0]}/0")
         await process.start()
         try:
             yield process
