@@ -67,8 +67,8 @@ async def states(store: SqlEventStore) -> list[State]:
 async def actions(store: SqlEventStore) -> list[audit_pb2.AuditEvent]:
     """What the log says was done to it, oldest first."""
     found = await store.page(EventQuery(outcome="action"), None, 1000)
-    events = [audit_pb2.AuditEvent.FromString(logged.event) for logged in found]
-    return sorted(events, key=lambda event: event.event_id)
+    in_order = sorted(found, key=lambda logged: logged.index)
+    return [audit_pb2.AuditEvent.FromString(logged.event) for logged in in_order]
 
 
 async def put_daily(store: SqlEventStore, clock: Clock, days: int, a_day: int = 3) -> list[audit_pb2.AuditEvent]:
