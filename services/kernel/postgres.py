@@ -1,17 +1,14 @@
 """PostgreSQL for a service's store: durable transactions off the event loop, a schema that brings itself up to date.
 
-Writing and reading have a thread and a connection each. A connection that broke is replaced when it is next needed, so
-a server that was away is found again by itself.
+A connection that broke is replaced when it is next needed, so a server that was away is found again by itself.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from zlib import crc32
 
 import psycopg
@@ -19,8 +16,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from services.kernel.sql import Rows, Transaction, Value
 from services.kernel.stores import Refused, StoreUnavailable
+from services.kernel.transactions import Result, Transactions, Worker
 
-Result = TypeVar("Result")
 Migration = Sequence[str]
 """Statements that lead from one version of the schema to the next."""
 
@@ -57,7 +54,7 @@ def require_valid(url: str) -> None:
         raise ValueError("holds a password; put it into a file of its own, because others can see a URL")
 
 
-class Database:
+class Database(Transactions[Transaction]):
     """One PostgreSQL database, or the part of one that this schema's tables are."""
 
     def __init__(self, name: str, url: str, migrations: Sequence[Migration], password_file: Path | None = None) -> None:
@@ -70,35 +67,13 @@ class Database:
         self._url = url
         self._migrations = migrations
         self._password_file = password_file
-        self._writer = _Worker(name, self._connect)
-        self._reader = _Worker(name, self._connect)
-
-    async def write(self, work: Callable[[Transaction], Result]) -> Result:
-        """Runs `work` in a transaction on the writing thread; synced to the server's disk when it returns.
-
-        Raises:
-            StoreUnavailable: the server can't be reached or written; a lost commit may have happened or not.
-            Refused: a value can't be stored, whenever it is tried.
-        """
-        return await self._writer.run("BEGIN ISOLATION LEVEL READ COMMITTED", work)
-
-    async def read(self, work: Callable[[Transaction], Result]) -> Result:
-        """Runs `work` on the reading thread, over one state of the database.
-
-        Raises:
-            StoreUnavailable: the server can't be reached or read.
-        """
-        return await self._reader.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", work)
-
-    async def ping(self) -> None:
-        """Returns when the database can be written and read. Raises StoreUnavailable when not."""
-        await self.write(lambda transaction: transaction.execute("SELECT 1").fetchone())
-        await self.read(lambda transaction: transaction.execute("SELECT 1").fetchone())
-
-    async def close(self) -> None:
-        """Waits for what runs and disconnects; nothing may be asked of it afterwards. Idempotent."""
-        await self._reader.close()
-        await self._writer.close()
+        super().__init__(
+            _Worker(name, self._connect),
+            _Worker(name, self._connect),
+            begin_write="BEGIN ISOLATION LEVEL READ COMMITTED",
+            begin_read="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            probe="SELECT 1",
+        )
 
     def _connect(self) -> psycopg.Connection[Any]:
         settings: dict[str, Any] = {**_DEFAULTS, **conninfo_to_dict(self._url)}
@@ -153,26 +128,7 @@ def _translated(statement: str) -> bytes:
     return statement.replace("?", "%s").encode()
 
 
-class _Worker:
-    """One thread with one connection."""
-
-    def __init__(self, name: str, connect: Callable[[], psycopg.Connection[Any]]) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._name = name
-        self._connect = connect
-        self._connection: psycopg.Connection[Any] | None = None
-        self._closed = False
-
-    async def run(self, begin: str, work: Callable[[Transaction], Result]) -> Result:
-        # A cancelled caller leaves the transaction to end by itself: wholly, or not at all.
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, begin, work)
-
-    async def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
-            self._thread.shutdown()
-
+class _Worker(Worker[psycopg.Connection[Any], Transaction]):
     def _transaction(self, begin: str, work: Callable[[Transaction], Result]) -> Result:
         try:
             connection = self._begun(begin)
@@ -204,8 +160,3 @@ class _Worker:
         self._connection = self._connect()
         self._connection.execute(begin.encode())
         return self._connection
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None

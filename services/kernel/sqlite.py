@@ -1,21 +1,17 @@
 """SQLite for a service's store: durable transactions off the event loop, one table layout that keeps each key once.
 
-Write-ahead log with synchronous=FULL: what is committed is synced, and survives kill -9 and power loss. Writing and
-reading have a thread and a connection each, so a long read holds up no write.
+Write-ahead log with synchronous=FULL: what is committed is synced, and survives kill -9 and power loss.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 from services.kernel.stores import Refused, Stored, StoreUnavailable
+from services.kernel.transactions import Result, Transactions, Worker
 
-Result = TypeVar("Result")
 Value = str | int | float | bytes
 Migration = Sequence[str]
 """Statements that lead from one version of the schema to the next."""
@@ -23,26 +19,7 @@ Migration = Sequence[str]
 _BUSY_SECONDS = 5.0
 
 
-class _Worker:
-    """One thread with one connection, opened when it is first needed and again after a fault of the file."""
-
-    def __init__(self, name: str, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._name = name
-        self._connect = connect
-        self._connection: sqlite3.Connection | None = None
-        self._closed = False
-
-    async def run(self, begin: str, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        # A cancelled caller leaves the transaction to end by itself: wholly, or not at all.
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, begin, work)
-
-    async def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
-            self._thread.shutdown()
-
+class _Worker(Worker[sqlite3.Connection, sqlite3.Connection]):
     def _transaction(self, begin: str, work: Callable[[sqlite3.Connection], Result]) -> Result:
         try:
             if self._connection is None:
@@ -66,13 +43,8 @@ class _Worker:
             self._disconnect()
             raise StoreUnavailable(self._name) from fault
 
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
-
-class Database:
+class Database(Transactions[sqlite3.Connection]):
     """One SQLite file with its schema."""
 
     def __init__(self, name: str, path: Path, migrations: Sequence[Migration], pragmas: Sequence[str] = ()) -> None:
@@ -84,35 +56,13 @@ class Database:
         self._pragmas = pragmas
         self._path = path
         self._migrations = migrations
-        self._writer = _Worker(name, self._connect)
-        self._reader = _Worker(name, self._connect)
-
-    async def write(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Runs `work` in a transaction on the writing thread; synced to the disk when it returns.
-
-        Raises:
-            StoreUnavailable: the file can't be written.
-            Refused: a value can't be stored, whenever it is tried.
-        """
-        return await self._writer.run("BEGIN IMMEDIATE", work)
-
-    async def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Runs `work` on the reading thread, over one state of the file.
-
-        Raises:
-            StoreUnavailable: the file can't be read.
-        """
-        return await self._reader.run("BEGIN", work)
-
-    async def ping(self) -> None:
-        """Returns when the store can be written and read. Raises StoreUnavailable when not."""
-        await self.write(lambda connection: connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone())
-        await self.read(lambda connection: connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone())
-
-    async def close(self) -> None:
-        """Waits for what runs and closes the file; nothing may be asked of it afterwards. Idempotent."""
-        await self._reader.close()
-        await self._writer.close()
+        super().__init__(
+            _Worker(name, self._connect),
+            _Worker(name, self._connect),
+            begin_write="BEGIN IMMEDIATE",
+            begin_read="BEGIN",
+            probe="SELECT COUNT(*) FROM sqlite_schema",
+        )
 
     def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
