@@ -17,7 +17,8 @@ from rich.table import Table
 
 from cli.failure import CommandFailed
 from cli.options import as_json
-from services.classifier.bundle import BundleError, Catalogue, load_catalogue
+from services.classifier.bundle import Catalogue, load_catalogue
+from services.classifier.manifest import BundleError
 
 ROOT = Path(__file__).resolve().parent.parent
 

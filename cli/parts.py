@@ -127,7 +127,7 @@ def _event_log(plan: Plan, ports: _Ports) -> str:
 
 
 def _triton(plan: Plan, ports: _Ports) -> Recipe:
-    from services.classifier.bundle import BundleError
+    from services.classifier.manifest import BundleError
     from services.classifier.triton import server
 
     settings = plan.settings.get(TRITON, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from services.classifier.bundle import BundleError
+from services.classifier.manifest import BundleError
 from services.classifier.settings import Settings
 from services.classifier.wiring import build
 from services.kernel import logs

@@ -10,13 +10,10 @@ This module is pure: it reads files and does arithmetic. It does not run the enc
 from __future__ import annotations
 
 import hashlib
-import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, total_ordering
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,105 +21,27 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from tokenizers import Tokenizer as HfTokenizer
 
-MANIFEST = "manifest.json"
+from services.classifier.manifest import (
+    MANIFEST,
+    BundleError,
+    EncoderManifest,
+    EncoderRef,
+    Fields,
+    FileEntry,
+    HeadManifest,
+    Manifest,
+    Version,
+    encoder_manifest,
+    head_manifest,
+    read_manifest,
+)
+
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 HEAD_FILE = "head.safetensors"
-SCHEMA = 1
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
-T = TypeVar("T")
-
-_VERSION = re.compile(r"v?(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})", re.ASCII)
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
-
-
-class BundleError(Exception):
-    """A bundle that cannot be trusted or understood. The message names the file and the fault."""
-
-    def __init__(self, path: Path, fault: str) -> None:
-        super().__init__(f"{path}: {fault}")
-        self.path = path
-        self.fault = fault
-
-
-@total_ordering
-@dataclass(frozen=True)
-class Version:
-    """Semantic version. Ordered by major, minor, patch; `str` gives `1.0.0`, without a leading `v`."""
-
-    major: int
-    minor: int
-    patch: int
-
-    @classmethod
-    def parse(cls, text: str) -> Version:
-        """Read `1.0.0` or `v1.0.0`. Raises ValueError for anything else."""
-        found = _VERSION.fullmatch(text)
-        if found is None:
-            raise ValueError(f"not a semantic version: {text!r}")
-        return cls(*(int(part) for part in found.groups()))
-
-    def __str__(self) -> str:
-        return f"{self.major}.{self.minor}.{self.patch}"
-
-    def __lt__(self, other: object) -> bool:
-        if not isinstance(other, Version):
-            return NotImplemented
-        return (self.major, self.minor, self.patch) < (other.major, other.minor, other.patch)
-
-
-@dataclass(frozen=True)
-class EncoderRef:
-    """The encoder whose embeddings a head was fitted on."""
-
-    name: str
-    version: Version
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    """One file of a bundle as its manifest states it: SHA-256 in lower-case hex, size in bytes."""
-
-    sha256: str
-    size: int
-
-
-@dataclass(frozen=True)
-class EncoderManifest:
-    """What an encoder says about itself. `max_tokens` counts special tokens; `inputs` are ids, then mask."""
-
-    name: str
-    version: Version
-    licence: str
-    files: Mapping[str, FileEntry]
-    max_tokens: int
-    dimension: int
-    inputs: tuple[str, str]
-    output: str
-
-
-@dataclass(frozen=True)
-class HeadManifest:
-    """What a head says about itself. `temperature` divides the logits before the softmax.
-
-    `raw_input` is the manifest's `input`: "masked", as without the field, or "raw" for a model that needs to see the
-    personal data in a text.
-    """
-
-    name: str
-    version: Version
-    licence: str
-    files: Mapping[str, FileEntry]
-    encoder: EncoderRef
-    industry: str
-    task: str
-    languages: tuple[str, ...]
-    labels: tuple[str, ...]
-    max_tokens: int
-    temperature: float
-    raw_input: bool = False
 
 
 class Tokenizer:
@@ -147,13 +66,10 @@ class Tokenizer:
         return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
 
 
-@dataclass(frozen=True)
-class Encoder:
-    """A verified encoder bundle. The ONNX bytes stay on disk at `model_path`."""
+class _Bundle:
+    """What every bundle's manifest says."""
 
-    manifest: EncoderManifest
-    folder: Path
-    tokenizer: Tokenizer
+    manifest: Manifest
 
     @property
     def name(self) -> str:
@@ -167,6 +83,15 @@ class Encoder:
     def max_tokens(self) -> int:
         return self.manifest.max_tokens
 
+
+@dataclass(frozen=True)
+class Encoder(_Bundle):
+    """A verified encoder bundle. The ONNX bytes stay on disk at `model_path`."""
+
+    manifest: EncoderManifest
+    folder: Path
+    tokenizer: Tokenizer
+
     @property
     def dimension(self) -> int:
         return self.manifest.dimension
@@ -177,20 +102,12 @@ class Encoder:
 
 
 @dataclass(frozen=True)
-class Head:
+class Head(_Bundle):
     """A verified head: a linear layer on the encoder's embedding, with calibrated probabilities."""
 
     manifest: HeadManifest
     weight: FloatArray = field(repr=False)
     bias: FloatArray = field(repr=False)
-
-    @property
-    def name(self) -> str:
-        return self.manifest.name
-
-    @property
-    def version(self) -> Version:
-        return self.manifest.version
 
     @property
     def industry(self) -> str:
@@ -203,10 +120,6 @@ class Head:
     @property
     def labels(self) -> tuple[str, ...]:
         return self.manifest.labels
-
-    @property
-    def max_tokens(self) -> int:
-        return self.manifest.max_tokens
 
     @property
     def raw_input(self) -> bool:
@@ -253,7 +166,7 @@ def load_catalogue(folder: Path) -> Catalogue:
     encoders: list[Encoder] = []
     heads: list[Head] = []
     for bundle in sorted(path for path in folder.glob("*/v*") if path.is_dir()):
-        manifest = _Fields(bundle / MANIFEST, _read_manifest(bundle))
+        manifest = read_manifest(bundle)
         contents = _verified_contents(bundle, manifest.files())
         kind = manifest.text("kind")
         if kind == "encoder":
@@ -271,81 +184,6 @@ def load_catalogue(folder: Path) -> Catalogue:
     for head in catalogue.heads:
         _check_fit(folder, head, catalogue.encoders)
     return catalogue
-
-
-class _Fields:
-    """Typed access to a manifest's fields; every fault names the file and the field."""
-
-    def __init__(self, path: Path, values: Mapping[str, Any]) -> None:
-        self.path = path
-        self._values = values
-
-    def take(self, name: str, kind: type[T]) -> T:
-        value = self._values.get(name)
-        # bool is an int to Python, not to a manifest
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise BundleError(self.path, f"field {name!r} must be {kind.__name__}, is {value!r}")
-        return value
-
-    def text(self, name: str) -> str:
-        value = self.take(name, str)
-        if not value:
-            raise BundleError(self.path, f"field {name!r} is empty")
-        return value
-
-    def count(self, name: str) -> int:
-        value = self.take(name, int)
-        if value < 1:
-            raise BundleError(self.path, f"field {name!r} must be at least 1, is {value}")
-        return value
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        values = self.take(name, list)
-        if not values or not all(isinstance(value, str) and value for value in values):
-            raise BundleError(self.path, f"field {name!r} must be a non-empty list of strings")
-        return tuple(values)
-
-    def choice(self, name: str, default: str, other: str) -> str:
-        """One of two words; the first when the field is missing."""
-        value = self._values.get(name, default)
-        if value not in (default, other):
-            raise BundleError(self.path, f"field {name!r} must be {default!r} or {other!r}, is {value!r}")
-        return str(value)
-
-    def parsed(self, name: str, parse: Callable[[str], T]) -> T:
-        try:
-            return parse(self.text(name))
-        except ValueError as fault:
-            raise BundleError(self.path, f"field {name!r}: {fault}") from fault
-
-    def inner(self, name: str) -> _Fields:
-        return _Fields(self.path, self.take(name, dict))
-
-    def files(self) -> dict[str, FileEntry]:
-        entries: dict[str, FileEntry] = {}
-        for name, stated in self.take("files", dict).items():
-            if not isinstance(stated, dict) or _FILE_NAME.fullmatch(name) is None:
-                raise BundleError(self.path, f"file entry {name!r} is malformed")
-            entry = _Fields(self.path, stated)
-            entries[name] = FileEntry(sha256=entry.text("sha256"), size=entry.take("bytes", int))
-        return entries
-
-
-def _read_manifest(bundle: Path) -> dict[str, Any]:
-    path = bundle / MANIFEST
-    try:
-        values = json.loads(path.read_bytes())
-    except OSError as fault:
-        raise BundleError(path, f"cannot be read: {fault.strerror}") from fault
-    except ValueError as fault:
-        raise BundleError(path, f"is not JSON: {fault}") from fault
-    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-        raise BundleError(path, f"schema must be {SCHEMA}")
-    fields = _Fields(path, values)
-    name, version = fields.text("name"), fields.parsed("version", Version.parse)
-    if (bundle.parent.name, bundle.name) != (name, f"v{version}"):
-        raise BundleError(path, f"says {name} v{version} but lies in {bundle.parent.name}/{bundle.name}")
-    return values
 
 
 def _verified_contents(bundle: Path, files: Mapping[str, FileEntry]) -> dict[str, bytes]:
@@ -373,20 +211,8 @@ def _required(bundle: Path, contents: Mapping[str, bytes], name: str) -> bytes:
     return contents[name]
 
 
-def _encoder(bundle: Path, fields: _Fields, contents: Mapping[str, bytes]) -> Encoder:
-    inputs = fields.texts("inputs")
-    if len(inputs) != 2:
-        raise BundleError(fields.path, "field 'inputs' must name the token ids and the attention mask")
-    manifest = EncoderManifest(
-        name=fields.text("name"),
-        version=fields.parsed("version", Version.parse),
-        licence=fields.text("licence"),
-        files=fields.files(),
-        max_tokens=fields.count("max_tokens"),
-        dimension=fields.count("dimension"),
-        inputs=(inputs[0], inputs[1]),
-        output=fields.text("output"),
-    )
+def _encoder(bundle: Path, fields: Fields, contents: Mapping[str, bytes]) -> Encoder:
+    manifest = encoder_manifest(fields)
     _required(bundle, contents, MODEL_FILE)
     try:
         tokenizer = Tokenizer.from_bytes(_required(bundle, contents, TOKENIZER_FILE))
@@ -395,27 +221,8 @@ def _encoder(bundle: Path, fields: _Fields, contents: Mapping[str, bytes]) -> En
     return Encoder(manifest=manifest, folder=bundle, tokenizer=tokenizer)
 
 
-def _head(bundle: Path, fields: _Fields, contents: Mapping[str, bytes]) -> Head:
-    encoder = fields.inner("encoder")
-    temperature = fields.take("temperature", float)
-    if not 0.0 < temperature < float("inf"):
-        raise BundleError(fields.path, f"field 'temperature' must be positive and finite, is {temperature}")
-    manifest = HeadManifest(
-        name=fields.text("name"),
-        version=fields.parsed("version", Version.parse),
-        licence=fields.text("licence"),
-        files=fields.files(),
-        encoder=EncoderRef(encoder.text("name"), encoder.parsed("version", Version.parse)),
-        industry=fields.text("industry"),
-        task=fields.text("task"),
-        languages=fields.texts("languages"),
-        labels=fields.texts("labels"),
-        max_tokens=fields.count("max_tokens"),
-        temperature=temperature,
-        raw_input=fields.choice("input", "masked", "raw") == "raw",
-    )
-    if len(set(manifest.labels)) != len(manifest.labels):
-        raise BundleError(fields.path, "field 'labels' repeats a label")
+def _head(bundle: Path, fields: Fields, contents: Mapping[str, bytes]) -> Head:
+    manifest = head_manifest(fields)
     path = bundle / HEAD_FILE
     try:
         tensors = load_safetensors(_required(bundle, contents, HEAD_FILE))

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.classifier.bundle import Catalogue, EncoderRef, FloatArray, IntArray, Tokenizer
+from services.classifier.bundle import Catalogue, FloatArray, IntArray, Tokenizer
 from services.classifier.encoding import EncodingQueue
+from services.classifier.manifest import EncoderRef
 from services.classifier.resolution import Model, Resolver
 from services.kernel.errors import AssayError, Reason
 

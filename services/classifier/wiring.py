@@ -12,10 +12,11 @@ from prometheus_client import REGISTRY
 
 from services.classifier.adapters.triton import TritonServers
 from services.classifier.batches import GroupLimits
-from services.classifier.bundle import EncoderRef, load_catalogue
+from services.classifier.bundle import load_catalogue
 from services.classifier.classification import Classifier
 from services.classifier.encoding import EncodingQueue
 from services.classifier.figures import EncoderCollector, EncoderFigures
+from services.classifier.manifest import EncoderRef
 from services.classifier.resolution import Resolver
 from services.classifier.servicer import ClassifierServicer
 from services.classifier.settings import Settings

@@ -13,7 +13,8 @@ from tokenizers import processors
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from services.classifier.bundle import BundleError, Catalogue, Version, load_catalogue
+from services.classifier.bundle import Catalogue, load_catalogue
+from services.classifier.manifest import BundleError, Version
 
 DIMENSION = 4
 

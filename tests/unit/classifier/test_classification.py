@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from services.classifier.batches import GroupLimits
-from services.classifier.bundle import EncoderRef, load_catalogue
+from services.classifier.bundle import load_catalogue
 from services.classifier.classification import MOST_ITEMS, Classification, Classifier, Item
 from services.classifier.encoding import EncodingQueue
+from services.classifier.manifest import EncoderRef
 from services.classifier.resolution import Resolver
 from services.kernel.errors import AssayError, Reason
 from tests.fixtures.bundles import DIMENSION, MAX_TOKENS, VOCABULARY, write_bundles

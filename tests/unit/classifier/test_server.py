@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.classifier.bundle import BundleError
+from services.classifier.manifest import BundleError
 from services.classifier.triton import server
 from tests.fixtures.bundles import write_bundles, write_encoder
 

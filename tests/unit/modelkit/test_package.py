@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from modelkit import e5s1, package, prune
-from services.classifier.bundle import BundleError, load_catalogue
+from services.classifier.bundle import load_catalogue
+from services.classifier.manifest import BundleError
 from tests.unit.modelkit.e5s1_image import image
 
 
