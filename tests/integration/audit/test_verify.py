@@ -18,6 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from benchmarks.tamper_log import DATABASE, MadeLog, Workshop
 from cli.audit_examine import examine
+from cli.audit_export import export as export_events
 from cli.audit_read import proven_by
 from cli.audit_reader import AuditReader
 from cli.audit_verify import verify
@@ -118,6 +119,15 @@ def test_a_changed_record_is_named(address: str, key: str, made: MadeLog) -> Non
     assert (report["ok"], report["first_bad"], report["first_bad_range"]) == (False, 77, [77, 77])
 
 
+def test_an_export_ends_at_a_record_that_the_server_can_not_read(address: str, made: MadeLog, tmp_path: Path) -> None:
+    change(made.database, "UPDATE entries SET record = x'ff' WHERE idx = 77")
+    file = tmp_path / "events.jsonl"
+    answer = call(export_events, "--address", address, file)
+    assert answer.exit_code == 1
+    assert "the audit log is damaged at entry 77; assay audit verify says more (LOG_DAMAGED" in answer.output
+    assert not file.exists()
+
+
 def test_a_log_that_was_rolled_back_differs_from_a_checkpoint_that_was_kept(
     workshop: Workshop, made: MadeLog, key: str, tmp_path: Path
 ) -> None:
@@ -152,6 +162,14 @@ def test_wrong_proofs_are_found_although_every_entry_is_right(address: str, key:
     answer = call(verify, "--address", address, "--public-key", key)
     assert answer.exit_code == 1
     assert "Every entry is as it was signed, but the log's proof from" in answer.output
+
+
+def test_proofs_that_the_log_can_not_give_are_missed(address: str, key: str, made: MadeLog) -> None:
+    change(made.database, "DELETE FROM tiles WHERE level = 1")
+    report = json.loads(call(verify, "--address", address, "--public-key", key, "--json").stdout)
+    assert (report["ok"], report["proven"]) == (False, SIZE)
+    assert "but the log can't prove it: the audit log is damaged at tile 0 of level 1" in report["fault"]
+    assert "DATA_LOSS" not in report["fault"]
 
 
 def test_search_shows_what_the_log_has(address: str, key: str, made: MadeLog) -> None:
@@ -400,6 +418,15 @@ def test_a_witness_does_not_take_a_wrong_proof(workshop: Workshop, made: MadeLog
         answer = call(witness, made.witness, "--once", "--address", log.address)
     assert answer.exit_code == 1
     assert "its proof from 420 to 700 entries is wrong" in answer.output
+
+
+def test_a_witness_takes_a_damaged_log_for_no_log_that_is_away(workshop: Workshop, made: MadeLog) -> None:
+    workshop.extend(made.database, 700, random.Random(3))
+    change(made.database, "DELETE FROM tiles WHERE level = 1")
+    with workshop.serving(made.database) as log:
+        answer = call(witness, made.witness, "--once", "--address", log.address)
+    assert answer.exit_code == 1
+    assert "ALARM: the log contradicts what was witnessed: the audit log is damaged" in answer.output
 
 
 def test_a_witness_needs_a_key_once_and_keeps_to_it(address: str, made: MadeLog, tmp_path: Path) -> None:
