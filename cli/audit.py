@@ -7,11 +7,11 @@ import click
 from cli.lazy import Lazy
 
 COMMANDS = {
-    "list": ("cli.audit_read:list_events", "List the newest events."),
-    "show": ("cli.audit_read:show_event", "Show one event."),
+    "list": ("cli.audit_show:list_events", "List the newest events."),
+    "show": ("cli.audit_show:show_event", "Show one event."),
     "export": ("cli.audit_export:export", "Write events to a file: Parquet, CSV, JSON Lines, or the log itself."),
-    "checkpoint": ("cli.audit_read:checkpoint", "Print the newest signed checkpoint."),
-    "proof": ("cli.audit_read:proof", "Prove that an event is in the log."),
+    "checkpoint": ("cli.audit_show:checkpoint", "Print the newest signed checkpoint."),
+    "proof": ("cli.audit_show:proof", "Prove that an event is in the log."),
     "verify": ("cli.audit_verify:verify", "Verify the whole log; name its first bad record."),
     "witness": ("cli.audit_witness:witness", "Keep checkpoints elsewhere, where nobody can take them back."),
     "subject": ("cli.audit_subject:subject", "Print what stands in the log for a person."),

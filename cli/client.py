@@ -83,15 +83,7 @@ class PublicPort:
 
     async def events(self, size: int, **filters: Any) -> list[dict[str, Any]]:
         """Returns the newest audit events, at most `size`. Raises CallFailed."""
-        found: list[dict[str, Any]] = []
-        token = ""
-        while len(found) < size:
-            request = audit_pb2.ListEventsRequest(page_size=min(1000, size - len(found)), page_token=token, **filters)
-            answer = await self._answer(self._audit.ListEvents, request)
-            found += answer["events"]
-            if not (token := answer["next_page_token"]):
-                break
-        return found
+        return await self._pages(self._audit.ListEvents, audit_pb2.ListEventsRequest(**filters), "events", size)
 
     async def task(self, task_id: str) -> dict[str, Any]:
         """Returns a review task. Raises CallFailed, NOT_FOUND until it has arrived."""
@@ -101,13 +93,16 @@ class PublicPort:
 
     async def tasks(self, size: int, **filters: Any) -> list[dict[str, Any]]:
         """Returns the newest review tasks, at most `size`. Raises CallFailed."""
+        return await self._pages(self._review.ListTasks, review_pb2.ListTasksRequest(**filters), "tasks", size)
+
+    async def _pages(self, method: Any, request: Any, field: str, size: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        token = ""
         while len(found) < size:
-            request = review_pb2.ListTasksRequest(page_size=min(1000, size - len(found)), page_token=token, **filters)
-            answer = await self._answer(self._review.ListTasks, request)
-            found += answer["tasks"]
-            if not (token := answer["next_page_token"]):
+            request.page_size = min(1000, size - len(found))
+            answer = await self._answer(method, request)
+            found += answer[field]
+            request.page_token = answer["next_page_token"]
+            if not request.page_token:
                 break
         return found
 

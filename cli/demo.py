@@ -15,8 +15,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from cli.audit_read import proven_by
 from cli.audit_reader import AuditReader
+from cli.audit_show import proven_by
 from cli.audit_trust import public_key as read_public_key
 from cli.client import CallFailed, PublicPort
 from cli.failure import CommandFailed

@@ -19,8 +19,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from benchmarks.tamper_log import DATABASE, MadeLog, Workshop
 from cli.audit_examine import examine
 from cli.audit_export import export as export_events
-from cli.audit_read import proven_by
 from cli.audit_reader import AuditReader
+from cli.audit_show import proven_by
 from cli.audit_verify import verify
 from cli.audit_witness import witness
 from cli.failure import CommandFailed
