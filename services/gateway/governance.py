@@ -113,7 +113,8 @@ class GovernedClassifier:
             await self.refuse(call, error)
             raise self._scribe.masked(call, error) from None
         except asyncio.CancelledError:
-            self._recorder.record_departed([self._scribe.call(call, self._departure(call))])
+            departure = self._departure(call)
+            await self._depart(departure, [self._scribe.call(call, departure)])
             raise
         await self._recorder.record([(self._scribe.call(call, None), None)])
         return page
@@ -137,7 +138,7 @@ class GovernedClassifier:
             for inquiry in inquiries:
                 if inquiry.ticket is not None:
                     self._batcher.withdraw(inquiry.ticket)
-            self._recorder.record_departed([self._record(call, inquiry, departure)[0] for inquiry in inquiries])
+            await self._depart(departure, [self._record(call, inquiry, departure)[0] for inquiry in inquiries])
             raise
         except Exception:
             failure = AssayError(Reason.INTERNAL)
@@ -177,6 +178,13 @@ class GovernedClassifier:
     def _departure(self, call: Call) -> AssayError:
         expired = call.deadline <= self._loop.time() + _TICK
         return AssayError(Reason.DEADLINE_EXCEEDED if expired else Reason.CANCELLED)
+
+    async def _depart(self, departure: AssayError, records: Sequence[AuditRecord]) -> None:
+        if departure.reason is Reason.DEADLINE_EXCEEDED:
+            # The caller is still there, and told of it when this returns.
+            await self._recorder.record([(record, None) for record in records])
+        else:
+            self._recorder.record_departed(records)
 
     def _record(
         self, call: Call, inquiry: _Inquiry, result: Classification | AssayError

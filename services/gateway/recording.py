@@ -18,6 +18,16 @@ Encode = Callable[[AuditRecord, ReviewRequest | None], list[Entry]]
 _log = logging.getLogger(__name__)
 
 
+class _Waiter:
+    """Somebody who waits for so many records to be kept."""
+
+    __slots__ = ("records", "told")
+
+    def __init__(self, told: asyncio.Future[bool], records: int) -> None:
+        self.told = told
+        self.records = records
+
+
 class Recorder:
     """Keeps records; one is as durable as `durability` promises when `record` returns."""
 
@@ -27,7 +37,7 @@ class Recorder:
         self._durability = durability
         self._loop = asyncio.get_running_loop()
         self._entries: list[Entry] = []
-        self._waiters: list[tuple[asyncio.Future[bool], int]] = []  # with the number of their records
+        self._waiters: list[_Waiter] = []
         self._departed = 0
         self._planned = False
         self.lost = 0
@@ -44,17 +54,26 @@ class Recorder:
     async def record(self, records: Sequence[tuple[AuditRecord, ReviewRequest | None]]) -> None:
         """Stores the records, all or none.
 
-        When cancelled, they are stored all the same.
+        When cancelled, it waits until they are stored all the same: who is told that the time is over is told nothing
+        before. Cancelled again, it waits no longer.
 
         Raises:
             AssayError: AUDIT_UNAVAILABLE; nothing may be answered.
         """
-        stored = self._loop.create_future()
+        waiter = _Waiter(self._loop.create_future(), len(records))
         for record, review in records:
             self._entries += self._encode(record, review)
-        self._waiters.append((stored, len(records)))
+        self._waiters.append(waiter)
         self._plan()
-        if not await stored:
+        try:
+            kept = await waiter.told
+        except asyncio.CancelledError:
+            if waiter.told.cancelled():
+                waiter.told = self._loop.create_future()
+            if await waiter.told:
+                raise
+            kept = False
+        if not kept:
             raise AssayError(Reason.AUDIT_UNAVAILABLE, part="outbox")
 
     def record_departed(self, records: Sequence[AuditRecord]) -> None:
@@ -78,12 +97,12 @@ class Recorder:
         self.flush()
         await self._durability.close()
 
-    def _tell(self, waiters: Sequence[tuple[asyncio.Future[bool], int]], departed: int, kept: bool) -> None:
-        for waiter, records in waiters:
-            if waiter.done():  # cancelled: the caller left while its record was being kept
-                departed += records
+    def _tell(self, waiters: Sequence[_Waiter], departed: int, kept: bool) -> None:
+        for waiter in waiters:
+            if waiter.told.done():  # cancelled: nobody waits any more
+                departed += waiter.records
             else:
-                waiter.set_result(kept)
+                waiter.told.set_result(kept)
         if departed and not kept:
             self.lost += departed
             _log.error("records of departed callers are lost", extra={"records": departed})

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
-from services.gateway.durability import Written
+from services.gateway.durability import Tell, Written
 from services.gateway.ports import Entry
 from services.gateway.recording import Recorder
 from services.gateway.records import AuditRecord, ReviewRequest
@@ -92,15 +93,61 @@ async def test_records_of_departed_callers_are_stored_without_waiting() -> None:
     assert recorder.lost == 1
 
 
-async def test_a_caller_that_leaves_before_a_refusal_counts_as_lost() -> None:
-    outbox = MemoryOutbox()
-    recorder = Recorder(outbox, encode, Written(outbox, lambda: None))
-    outbox.broken = True
-    tasks = [asyncio.create_task(recorder.record([(record(name), None)])) for name in "ab"]
+class Slow:
+    """A durability that tells when the test does."""
+
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.tells: list[Tell] = []
+
+    def keep(self, entries: Sequence[Entry], tell: Tell) -> None:
+        self.tells.append(tell)
+
+    async def close(self) -> None:
+        """Nothing is under way."""
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_whose_time_is_over_hears_of_it_after_the_record_is_kept(kept: bool) -> None:
+    slow = Slow()
+    recorder = Recorder(MemoryOutbox(), encode, slow)
+    task = asyncio.create_task(recorder.record([(record("late"), None)]))
     await asyncio.sleep(0)
-    tasks[0].cancel()
+    recorder.flush()
+    task.cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not task.done()
+    slow.tells[0](kept)
+    with pytest.raises(asyncio.CancelledError if kept else AssayError):
+        await task
+
+
+async def test_what_is_kept_in_the_moment_of_the_cancellation_is_kept() -> None:
+    slow = Slow()
+    recorder = Recorder(MemoryOutbox(), encode, slow)
+    task = asyncio.create_task(recorder.record([(record("late"), None)]))
+    await asyncio.sleep(0)
+    recorder.flush()
+    slow.tells[0](True)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_caller_that_leaves_before_a_refusal_counts_as_lost() -> None:
+    slow = Slow()
+    recorder = Recorder(MemoryOutbox(), encode, slow)
+    task = asyncio.create_task(recorder.record([(record("a"), None)]))
+    await asyncio.sleep(0)
     recorder.record_departed([record("c"), record("d")])
-    await asyncio.gather(*tasks, return_exceptions=True)
+    recorder.flush()
+    for _ in range(2):  # its time is over, and then it is gone
+        task.cancel()
+        await asyncio.sleep(0)
+    assert task.done()
+    slow.tells[0](False)
     assert recorder.lost == 3
 
 
