@@ -17,14 +17,14 @@ from services.audit.events import EventQuery
 from services.audit.merkle import tiles
 from services.audit.merkle.hashing import leaf_hash
 from services.kernel.errors import Reason
-from services.kernel.eventlog.port import AUDIT_TOPIC, Event
+from services.kernel.eventlog.port import AUDIT_TOPIC
 from services.kernel.eventlog.redis_streams import RedisPublisher
 from services.kernel.identifiers import uuid7
 from services.kernel.stores import Stored, StoreUnavailable
 from tests.fixtures.audit import arrival, arrivals, audit_event, key_settings, vault
 from tests.fixtures.services import error_of, running_service
 from tests.fixtures.valkey import ValkeyServer
-from tests.integration.audit.test_service import arrived, client, everything, publish_surely
+from tests.integration.audit.test_service import arrived, client, everything, publish_over_kills, wrapped
 
 
 @pytest.fixture
@@ -179,13 +179,11 @@ async def test_the_password_comes_from_its_file(postgres: PostgresServer, tmp_pa
 
 
 async def test_a_service_that_starts_without_its_database_waits_for_it(
-    postgres: PostgresServer, valkey: ValkeyServer, tmp_path: Path
+    postgres: PostgresServer, valkey: ValkeyServer, publisher: RedisPublisher, tmp_path: Path
 ) -> None:
     postgres.kill()
     message = audit_event(1, event_id=uuid7())
-    publisher = RedisPublisher(valkey.url)
-    await publisher.publish(AUDIT_TOPIC, [Event(message.event_id, message.SerializeToString())])
-    await publisher.close()
+    await publisher.publish(AUDIT_TOPIC, [wrapped(message)])
     settings = {f"ASSAY_{name.upper()}": file for name, file in key_settings(tmp_path / "keys").items()}
     settings["ASSAY_STORE"] = postgres.url()
     with running_service("audit", tmp_path, valkey.url, settings) as service:
@@ -198,31 +196,14 @@ async def test_a_service_that_starts_without_its_database_waits_for_it(
 
 
 async def test_kill_9_of_service_and_database_mid_stream_loses_nothing_and_doubles_nothing(
-    postgres: PostgresServer, valkey: ValkeyServer, tmp_path: Path
+    postgres: PostgresServer, valkey: ValkeyServer, publisher: RedisPublisher, tmp_path: Path
 ) -> None:
     sent = [audit_event(number, event_id=uuid7()) for number in range(2000)]
-    published = 0
-    publisher = RedisPublisher(valkey.url)
-
-    async def publish() -> None:
-        nonlocal published
-        for start in range(0, len(sent), 10):
-            batch = [Event(message.event_id, message.SerializeToString()) for message in sent[start : start + 10]]
-            await publish_surely(publisher, batch)
-            if start % 70 == 0:  # as a relay does that died before it noted the confirmation
-                await publish_surely(publisher, batch[5:])
-            published += len(batch)
-            await asyncio.sleep(0.005)
-
     settings = {f"ASSAY_{name.upper()}": file for name, file in key_settings(tmp_path / "keys").items()}
     settings |= {"ASSAY_STORE": postgres.url(), "ASSAY_CHECKPOINT_SECONDS": "0.05"}
     with running_service("audit", tmp_path, valkey.url, settings) as service:
-        publishing = asyncio.create_task(publish())
-        for kill, reached in ((postgres.restart, 400), (service.restart, 800), (postgres.restart, 1200)):
-            while published < reached and not publishing.done():  # the count is waited for
-                await asyncio.sleep(0.002)
-            await asyncio.to_thread(kill)
-        await publishing
+        kills = [(postgres.restart, 400), (service.restart, 800), (postgres.restart, 1200)]
+        await publish_over_kills(publisher, sent, kills)
         async with client(service.address) as audit:
             await arrived(audit, sent[-1].event_id)
             async with asyncio.timeout(60):
@@ -233,7 +214,6 @@ async def test_kill_9_of_service_and_database_mid_stream_loses_nothing_and_doubl
             while page := (await audit.ListEntries(audit_pb2.ListEntriesRequest(start_index=len(entries)))).entries:
                 entries += page
         assert await asyncio.to_thread(service.terminate) == 0
-    await publisher.close()
     assert len(entries) == len(sent)
     leaves = [leaf_hash(entry.record) for entry in entries]
     changed = tiles.append(0, leaves, lambda level, number: b"")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,12 +21,13 @@ from services.audit.merkle.proofs import verify_consistency, verify_inclusion
 from services.audit.settings import Settings
 from services.audit.wiring import build
 from services.kernel.errors import AssayError, Reason
-from services.kernel.eventlog.port import AUDIT_TOPIC, Event, EventLogUnavailable
+from services.kernel.eventlog.port import AUDIT_TOPIC, Event, Publisher
 from services.kernel.eventlog.redis_streams import RedisPublisher
 from services.kernel.eventlog.topics import CHECKPOINT_TOPIC
 from services.kernel.hosting import aio
 from services.kernel.identifiers import uuid7
 from tests.fixtures import audit as fixtures
+from tests.fixtures.publishing import publish_surely
 from tests.fixtures.services import error_of, running_service
 from tests.fixtures.valkey import ValkeyServer
 
@@ -43,13 +44,6 @@ def wrapped(message: audit_pb2.AuditEvent) -> Event:
 async def client(address: str) -> AsyncIterator[audit_pb2_grpc.AuditServiceAsyncStub]:
     async with grpc.aio.insecure_channel(address) as channel:
         yield audit_pb2_grpc.AuditServiceStub(channel)
-
-
-@pytest.fixture
-async def publisher(valkey: ValkeyServer) -> AsyncIterator[RedisPublisher]:
-    made = RedisPublisher(valkey.url)
-    yield made
-    await made.close()
 
 
 @pytest.fixture
@@ -83,13 +77,28 @@ async def arrived(stub: audit_pb2_grpc.AuditServiceAsyncStub, event_id: str) -> 
             await asyncio.sleep(0.02)
 
 
-async def publish_surely(publisher: RedisPublisher, events: Sequence[Event]) -> None:
-    """Publishes as a relay does: again, until it is confirmed."""
-    while True:
-        try:
-            return await publisher.publish(AUDIT_TOPIC, events)
-        except EventLogUnavailable:
-            await asyncio.sleep(0.02)
+async def publish_over_kills(
+    publisher: Publisher, sent: Sequence[audit_pb2.AuditEvent], kills: Sequence[tuple[Callable[[], None], int]]
+) -> None:
+    """Publishes all, some twice; meanwhile calls each of `kills`, on another thread, when so many are published."""
+    published = 0
+
+    async def publish() -> None:
+        nonlocal published
+        for start in range(0, len(sent), 10):
+            batch = [wrapped(message) for message in sent[start : start + 10]]
+            await publish_surely(publisher, AUDIT_TOPIC, batch)
+            if start % 70 == 0:  # as a relay does that died before it noted the confirmation
+                await publish_surely(publisher, AUDIT_TOPIC, batch[5:])
+            published += len(batch)
+            await asyncio.sleep(0.005)
+
+    async with asyncio.TaskGroup() as group:
+        publishing = group.create_task(publish())
+        for kill, reached in kills:
+            while published < reached and not publishing.done():  # the count is waited for
+                await asyncio.sleep(0.002)
+            await asyncio.to_thread(kill)
 
 
 async def everything(
@@ -195,7 +204,7 @@ async def test_health_names_the_log_and_the_store_and_reading_goes_on_without_th
         valkey.start()
         await until("eventlog", health_pb2.HealthCheckResponse.SERVING)
     later = audit_event(2)
-    await publish_surely(publisher, [wrapped(later)])
+    await publish_surely(publisher, AUDIT_TOPIC, [wrapped(later)])
     await arrived(audit, later.event_id)
 
 
@@ -271,29 +280,12 @@ async def test_proofs_that_can_not_be_given_say_why(audit: audit_pb2_grpc.AuditS
 
 
 async def test_kill_9_of_service_and_log_mid_stream_loses_nothing_and_doubles_nothing(
-    valkey: ValkeyServer, tmp_path: Path
+    valkey: ValkeyServer, publisher: RedisPublisher, tmp_path: Path
 ) -> None:
     sent = [audit_event(number) for number in range(3000)]
-    published = 0
-    publisher = RedisPublisher(valkey.url)
-
-    async def publish() -> None:
-        nonlocal published
-        for start in range(0, len(sent), 10):
-            batch = [wrapped(message) for message in sent[start : start + 10]]
-            await publish_surely(publisher, batch)
-            if start % 70 == 0:  # as a relay does that died before it noted the confirmation
-                await publish_surely(publisher, batch[5:])
-            published += len(batch)
-            await asyncio.sleep(0.005)
-
     with running_service("audit", tmp_path, valkey.url, service_keys(tmp_path)) as service:
-        publishing = asyncio.create_task(publish())
-        for kill, reached in ((service.restart, 600), (service.restart, 1200), (valkey.restart, 1800)):
-            while published < reached and not publishing.done():  # the count is waited for
-                await asyncio.sleep(0.002)
-            await asyncio.to_thread(kill)
-        await publishing
+        kills = [(service.restart, 600), (service.restart, 1200), (valkey.restart, 1800)]
+        await publish_over_kills(publisher, sent, kills)
         await asyncio.to_thread(service.restart)
         async with client(service.address) as audit:
             for message in sent[::100]:
@@ -306,4 +298,3 @@ async def test_kill_9_of_service_and_log_mid_stream_loses_nothing_and_doubles_no
                     await asyncio.sleep(0.05)
         assert stored == sent[::-1]
         assert await asyncio.to_thread(service.terminate) == 0
-    await publisher.close()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 from kafka import KafkaProducer
@@ -13,18 +13,12 @@ from services.kernel.eventlog import kafka as client
 from services.kernel.eventlog import kafka_topics
 from services.kernel.eventlog.kafka_publisher import KafkaPublisher
 from services.kernel.eventlog.kafka_subscription import KafkaSubscription
-from services.kernel.eventlog.port import Delivery, Event, EventLogUnavailable, Publisher, Subscription
+from services.kernel.eventlog.port import Delivery, Event, EventLogUnavailable, Subscription
 from services.kernel.eventlog.topics import TOPICS, Topic
 from services.kernel.identifiers import uuid7
 from tests.fixtures.kafka import KafkaServer
-
-TOPIC = "assay.test.v1"
-
-
-@contextmanager
-def unavailable() -> Iterator[None]:
-    with pytest.raises(EventLogUnavailable):
-        yield
+from tests.fixtures.publishing import publish_surely
+from tests.integration.eventlog.delivery import TOPIC, deliver_over_kills, unavailable
 
 
 @pytest.fixture
@@ -44,15 +38,6 @@ async def opened(brokers: list[str], topic: str = TOPIC) -> AsyncIterator[tuple[
     finally:
         await publisher.close()
         await subscription.close()
-
-
-async def publish_surely(publisher: Publisher, event: Event, topic: str = TOPIC) -> None:
-    """Publishes as an outbox does: again, until it is confirmed."""
-    while True:
-        try:
-            return await publisher.publish(topic, [event])
-        except EventLogUnavailable:
-            await asyncio.sleep(0.05)
 
 
 async def hold(subscription: Subscription, count: int) -> list[Delivery]:
@@ -82,42 +67,10 @@ async def take_surely(subscription: Subscription, wanted: set[str]) -> list[str]
 @pytest.mark.usefixtures("quick")
 async def test_nothing_is_lost_over_kill_9_and_restart(kafka: KafkaServer) -> None:
     kafka.create(TOPIC, partitions=3)
-    confirmed: set[str] = set()
-    done: list[str] = []
-    failures = 0
-    sending = True
     async with opened(kafka.brokers) as (publisher, subscription):
-
-        async def publish() -> None:
-            nonlocal sending
-            for _ in range(300):
-                event = Event(uuid7(), b"payload")
-                await publish_surely(publisher, event)
-                confirmed.add(event.key)
-            sending = False
-
-        async def consume() -> None:
-            nonlocal failures
-            while sending or not confirmed <= set(done):
-                try:
-                    batch = await subscription.poll(20, 0.1)
-                    done.extend(delivery.event.key for delivery in batch)
-                    await subscription.commit(batch)
-                except EventLogUnavailable:
-                    failures += 1
-                    await asyncio.sleep(0.05)
-
-        async def kill() -> None:
-            for reached in (100, 200):
-                while len(confirmed) < reached:  # the count is what is waited for
-                    await asyncio.sleep(0.002)
-                await asyncio.to_thread(kafka.restart)
-
-        async with asyncio.timeout(150), asyncio.TaskGroup() as group:
-            for task in (publish, consume, kill):
-                group.create_task(task())
-        assert confirmed <= set(done)
-        assert failures > 0
+        delivered = await deliver_over_kills(publisher, subscription, kafka.restart, (100, 200))
+        assert delivered.confirmed <= set(delivered.done)
+        assert delivered.failures > 0
         assert await subscription.lag() == 0
 
 
@@ -127,7 +80,7 @@ async def test_what_was_taken_before_a_restart_of_broker_and_consumer_comes_agai
     sent = [Event(uuid7(), b"%d" % number) for number in range(4)]
     async with opened(kafka.brokers) as (publisher, subscription):
         for event in sent:
-            await publish_surely(publisher, event)
+            await publish_surely(publisher, TOPIC, [event])
         # All of them: what is fetched already would come from a log that is away, too.
         held = await hold(subscription, 4)
         await subscription.commit(held[:1])
@@ -155,7 +108,7 @@ async def test_a_broker_that_hangs_is_unavailable(kafka: KafkaServer) -> None:
     event = Event(uuid7(), b"once or twice")
     async with opened(kafka.brokers) as (publisher, subscription):
         await publisher.ping()
-        await publish_surely(publisher, Event(uuid7(), b"before"))
+        await publish_surely(publisher, TOPIC, [Event(uuid7(), b"before")])
         held = await hold(subscription, 1)
         kafka.suspend()
         try:
@@ -173,7 +126,7 @@ async def test_a_broker_that_hangs_is_unavailable(kafka: KafkaServer) -> None:
         finally:
             kafka.resume()
         async with asyncio.timeout(120):
-            await publish_surely(publisher, event)
+            await publish_surely(publisher, TOPIC, [event])
             assert event.key in await take_surely(subscription, {event.key})
 
 
@@ -232,7 +185,7 @@ async def test_a_topic_that_is_missing_is_unavailable_and_is_not_created(
         await asyncio.to_thread(shared_kafka.create, topic)
         event = Event(uuid7(), b"now")
         async with asyncio.timeout(60):
-            await publish_surely(publisher, event, topic)
+            await publish_surely(publisher, topic, [event])
             assert await take_surely(subscription, {event.key}) == [event.key]
 
 
@@ -331,7 +284,7 @@ async def test_an_event_that_is_too_large_is_refused_and_the_next_one_is_not(sha
         with unavailable():
             await publisher.publish(topic, [Event(uuid7(), b"x" * client.LARGEST_EVENT_BYTES)])
         event = Event(uuid7(), b"x" * 3_000_000)
-        await publish_surely(publisher, event, topic)
+        await publish_surely(publisher, topic, [event])
         assert event.key in await take_surely(subscription, {event.key})
 
 

@@ -3,76 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 
 import pytest
 from redis.asyncio import Redis
 
 from services.kernel.eventlog import redis_streams
-from services.kernel.eventlog.port import Event, EventLogUnavailable, Publisher
+from services.kernel.eventlog.port import Event
 from services.kernel.eventlog.redis_streams import RedisPublisher, RedisSubscription, SecondGroup
 from services.kernel.eventlog.topics import Topic
 from services.kernel.identifiers import uuid7
+from tests.fixtures.publishing import publish_surely
 from tests.fixtures.valkey import ValkeyServer
-
-TOPIC = "assay.test.v1"
-
-
-@contextmanager
-def unavailable() -> Iterator[None]:
-    with pytest.raises(EventLogUnavailable):
-        yield
-
-
-async def publish_surely(publisher: Publisher, event: Event) -> None:
-    """Publishes as an outbox does: again, until it is confirmed."""
-    while True:
-        try:
-            return await publisher.publish(TOPIC, [event])
-        except EventLogUnavailable:
-            await asyncio.sleep(0.02)
+from tests.integration.eventlog.delivery import TOPIC, deliver_over_kills, unavailable
 
 
 async def test_nothing_is_lost_over_kill_9_and_restart(valkey: ValkeyServer) -> None:
     publisher = RedisPublisher(valkey.url)
     subscription = RedisSubscription(valkey.url, TOPIC, "group", "a")
-    confirmed: set[str] = set()
-    done: list[str] = []
-    failures = 0
-    sending = True
-
-    async def publish() -> None:
-        nonlocal sending
-        for _ in range(300):
-            event = Event(uuid7(), b"payload")
-            await publish_surely(publisher, event)
-            confirmed.add(event.key)
-        sending = False
-
-    async def consume() -> None:
-        nonlocal failures
-        while sending or not confirmed <= set(done):
-            try:
-                batch = await subscription.poll(20, 0.1)
-                done.extend(delivery.event.key for delivery in batch)
-                # May fail after it took effect; what it commits was done before, as it is in a real consumer.
-                await subscription.commit(batch)
-            except EventLogUnavailable:
-                failures += 1
-                await asyncio.sleep(0.02)
-
-    async def kill() -> None:
-        for reached in (80, 160, 240):
-            while len(confirmed) < reached:  # the count is what is waited for
-                await asyncio.sleep(0.002)
-            await asyncio.to_thread(valkey.restart)
-
-    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
-        for task in (publish, consume, kill):
-            group.create_task(task())
-    assert confirmed == set(done)
-    assert failures > 0
+    delivered = await deliver_over_kills(publisher, subscription, valkey.restart, (80, 160, 240))
+    assert delivered.confirmed == set(delivered.done)
+    assert delivered.failures > 0
     async with Redis.from_url(valkey.url) as redis:
         assert await redis.xlen(TOPIC) == 0, "what is committed takes no memory"
     await publisher.close()
@@ -180,7 +131,7 @@ async def test_a_server_that_hangs_is_unavailable(valkey: ValkeyServer, monkeypa
     finally:
         valkey.resume()
     monkeypatch.setattr(redis_streams, "_REPLY_SECONDS", 5.0)
-    await publish_surely(publisher, event)
+    await publish_surely(publisher, TOPIC, [event])
     assert (await subscription.poll(10, 5))[0].event == event
     await publisher.close()
     await subscription.close()

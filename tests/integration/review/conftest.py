@@ -1,3 +1,3 @@
-from tests.fixtures.valkey import shared_valkey, valkey
+from tests.fixtures.valkey import publisher, shared_valkey, valkey
 
-__all__ = ["shared_valkey", "valkey"]
+__all__ = ["publisher", "shared_valkey", "valkey"]

@@ -54,13 +54,6 @@ async def arrived(stub: review_pb2_grpc.ReviewServiceAsyncStub, task_id: str) ->
 
 
 @pytest.fixture
-async def publisher(valkey: ValkeyServer) -> AsyncIterator[RedisPublisher]:
-    made = RedisPublisher(valkey.url)
-    yield made
-    await made.close()
-
-
-@pytest.fixture
 async def review(valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[review_pb2_grpc.ReviewServiceAsyncStub]:
     settings = Settings(event_log=valkey.url, data=tmp_path / "review")
     async with aio.serve(build(settings)) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
