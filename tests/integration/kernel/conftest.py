@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 
 from services.kernel.hosting.admin import EnvoyAdmin
@@ -129,6 +130,21 @@ def served(
     """A probe on each host in turn."""
     with started(request.param, stubs, tmp_path_factory.mktemp(request.param), elsewhere) as running:
         yield running
+
+
+@pytest.fixture(scope="module", params=EDGES)
+def edge(
+    request: pytest.FixtureRequest, stubs: Path, elsewhere: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """A probe behind Envoy, on each host that has one in turn."""
+    with started(request.param, stubs, tmp_path_factory.mktemp(request.param), elsewhere) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def http(edge: Served) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=edge.url, timeout=30) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

@@ -16,23 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.kernel.conftest import EDGES, Served, started
+from tests.integration.kernel.conftest import Served
 
 JSON = {"content-type": "application/json"}
-
-
-@pytest.fixture(scope="module", params=EDGES)
-def served(
-    request: pytest.FixtureRequest, stubs: Path, elsewhere: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    with started(request.param, stubs, tmp_path_factory.mktemp(request.param), elsewhere) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def http(served: Served) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=served.url, timeout=30) as client:
-        yield client
 
 
 def info(answer: httpx.Response) -> dict[str, Any]:
@@ -75,8 +61,8 @@ def test_proxied_service(http: httpx.Client) -> None:
     assert http.get("/v1/elsewhere/x").json()["text"] == "elsewhere x"
 
 
-def test_http2(served: Served) -> None:
-    with httpx.Client(base_url=served.url, http1=False, http2=True) as client:
+def test_http2(edge: Served) -> None:
+    with httpx.Client(base_url=edge.url, http1=False, http2=True) as client:
         assert client.post("/v1/probe/echo", json={"text": "two"}).json()["text"] == "two"
 
 
@@ -171,28 +157,28 @@ def test_health_over_http(http: httpx.Client) -> None:
 # What Envoy answered alone is logged, and without texts
 
 
-def test_edge_log(served: Served, http: httpx.Client) -> None:
+def test_edge_log(edge: Served, http: httpx.Client) -> None:
     http.post("/v1/probe/echo?q=canary", content=b'{"canary', headers={**JSON, "x-assay-caller": "someone"})
     http.post("/v1/probe/echo", json={"act": "reason"})
     end = time.monotonic() + 30
-    while not (lines := [line for line in served.edge_log() if line["caller"] == "someone"]):
-        assert time.monotonic() < end, served.edge_log()
+    while not (lines := [line for line in edge.edge_log() if line["caller"] == "someone"]):
+        assert time.monotonic() < end, edge.edge_log()
         time.sleep(0.1)
     line = lines[0]
     assert (line["method"], line["path"], line["status"]) == ("POST", "/v1/probe/echo", 400)
     assert line["request_id"]
-    assert "canary" not in json.dumps(served.edge_log())
-    assert all(line["status"] >= 400 for line in served.edge_log())
+    assert "canary" not in json.dumps(edge.edge_log())
+    assert all(line["status"] >= 400 for line in edge.edge_log())
 
 
 @pytest.mark.parametrize(
     ("body", "status"), [(b'{"text": ', 400), (b'{"text": "a", "nope": 1}', 400), (b"x" * 5_000_000, 413)]
 )
-def test_a_refusal_is_written_before_it_leaves(served: Served, http: httpx.Client, body: bytes, status: int) -> None:
+def test_a_refusal_is_written_before_it_leaves(edge: Served, http: httpx.Client, body: bytes, status: int) -> None:
     names = {"x-assay-caller": f"first {status} {len(body) % 100}", "x-assay-tenant": 'a"b'}
     answer = http.post("/v1/probe/echo?q=canary", content=body, headers={**JSON, **names})
     assert answer.status_code == status
-    (line,) = [line for line in served.edge_log() if line["caller"] == names["x-assay-caller"]]
+    (line,) = [line for line in edge.edge_log() if line["caller"] == names["x-assay-caller"]]
     assert (line["method"], line["path"], line["status"]) == ("POST", "/v1/probe/echo", status)
     assert (line["tenant"], line["request_bytes"]) == ("[hidden]", len(body))
     assert datetime.fromisoformat(line["time"]).timestamp() == pytest.approx(time.time(), abs=60)
@@ -200,37 +186,37 @@ def test_a_refusal_is_written_before_it_leaves(served: Served, http: httpx.Clien
     # Envoy's own log, which comes later, does not repeat it: the line of a call that it alone logs comes without.
     http.get("/v1/probe/items/a", headers={"x-long": "v" * 40_000})
     end = time.monotonic() + 30
-    while not [line for line in served.edge_log() if line["status"] == 431]:
-        assert time.monotonic() < end, served.edge_log()
+    while not [line for line in edge.edge_log() if line["status"] == 431]:
+        assert time.monotonic() < end, edge.edge_log()
         time.sleep(0.05)
-    assert len([line for line in served.edge_log() if line["caller"] == names["x-assay-caller"]]) == 1
+    assert len([line for line in edge.edge_log() if line["caller"] == names["x-assay-caller"]]) == 1
 
 
-def test_a_refusal_that_cant_be_written_is_not_given(served: Served, http: httpx.Client) -> None:
+def test_a_refusal_that_cant_be_written_is_not_given(edge: Served, http: httpx.Client) -> None:
     refuse = partial(http.post, "/v1/probe/echo", content=b'{"text": ', headers=JSON)
     assert refuse().status_code == 400
-    before = len((served.folder / "edge" / "edge.jsonl").read_bytes())
-    with nearly_full_disk(served, before + 50):
+    before = len((edge.folder / "edge" / "edge.jsonl").read_bytes())
+    with nearly_full_disk(edge, before + 50):
         answers = [refuse(), refuse()]
     for answer in answers:
         assert (answer.status_code, info(answer)["reason"]) == (503, "AUDIT_UNAVAILABLE")
     assert refuse().status_code == 400
-    written = (served.folder / "edge" / "edge.jsonl").read_bytes()[before:].splitlines()
+    written = (edge.folder / "edge" / "edge.jsonl").read_bytes()[before:].splitlines()
     # What was cut stands alone, and the next line is whole.
     assert len(written) == 2
     assert len(written[0]) == 50
     assert json.loads(written[1])["status"] == 400
-    (served.folder / "edge" / "edge.jsonl").write_bytes(b"")
+    (edge.folder / "edge" / "edge.jsonl").write_bytes(b"")
 
 
 @contextmanager
-def nearly_full_disk(served: Served, size: int) -> Iterator[None]:
+def nearly_full_disk(edge: Served, size: int) -> Iterator[None]:
     """Lets the host and Envoy write no file beyond so many bytes."""
-    pids = [served.process.pid]
+    pids = [edge.process.pid]
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             parent = int(stat.read_text().rpartition(")")[2].split()[1])
-            pids += [int(stat.parent.name)] if parent == served.process.pid else []
+            pids += [int(stat.parent.name)] if parent == edge.process.pid else []
     before = [resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in pids]
     try:
         for pid, (_, hard) in zip(pids, before, strict=True):

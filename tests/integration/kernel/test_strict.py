@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.integration.kernel.conftest import EDGES, Served, started
+from tests.integration.kernel.conftest import Served
 
 ECHO, ITEMS = "/v1/probe/echo", "/v1/probe/items/a"
 FIELDS = "text, sleep, size, count, act, note, kinds"
@@ -19,20 +17,6 @@ PARAMETERS = "name, page_size, colour, start_time, tags, kinds"
 UNKNOWN = f"it is not a field; there are: {FIELDS}", f"没有这个字段；现有：{FIELDS}"
 NO_PARAMETER = f"it is not a field; there are: {PARAMETERS}", f"没有这个字段；现有：{PARAMETERS}"
 COLOURS = "COLOUR_UNSPECIFIED, COLOUR_RED"
-
-
-@pytest.fixture(scope="module", params=EDGES)
-def served(
-    request: pytest.FixtureRequest, stubs: Path, elsewhere: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    with started(request.param, stubs, tmp_path_factory.mktemp(request.param), elsewhere) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def http(served: Served) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=served.url, timeout=30) as client:
-        yield client
 
 
 def post(http: httpx.Client, body: str | bytes, **headers: str) -> httpx.Response:
@@ -316,13 +300,13 @@ def test_large_bodies(http: httpx.Client) -> None:
     )
 
 
-def test_the_log_names_the_field_but_no_name_of_the_callers(served: Served, http: httpx.Client) -> None:
+def test_the_log_names_the_field_but_no_name_of_the_callers(edge: Served, http: httpx.Client) -> None:
     post(http, '{"kinds": {"canary": 1}}', **{"x-assay-caller": "strict"})
     http.get(f"{ITEMS}?canary=1", headers={"x-assay-caller": "strict"})
     end = time.monotonic() + 30
-    while len(lines := [line for line in served.edge_log() if line["caller"] == "strict"]) < 2:
-        assert time.monotonic() < end, served.edge_log()
+    while len(lines := [line for line in edge.edge_log() if line["caller"] == "strict"]) < 2:
+        assert time.monotonic() < end, edge.edge_log()
         time.sleep(0.1)
     assert [(line["status"], line["field"]) for line in lines] == [(400, "kinds"), (400, "request")]
     assert all(line["fault"].startswith("it is not a field; there are: ") for line in lines)
-    assert "canary" not in json.dumps(served.edge_log())
+    assert "canary" not in json.dumps(edge.edge_log())
