@@ -12,10 +12,10 @@ from ipaddress import IPv4Address
 from itertools import islice, pairwise
 from typing import NamedTuple
 
-from stdnum import luhn
 from stdnum.cn import uscc
 from stdnum.us import ssn
 
+from services.gateway.detection.cards import is_card
 from services.gateway.detection.effort import Effort
 from services.gateway.detection.marks import MARKED_LENGTHS as _MARKED_LENGTHS
 from services.gateway.detection.marks import kind_by_mark
@@ -40,28 +40,6 @@ _LEAD = re.compile(rb"(?:\(?\+ ?\(?|\()$")
 _CHECK_X = re.compile(rb"[ .\-/()_]{0,3}[Xx](?![0-9A-Za-z])")
 _RESIDENT_15_GROUPS = frozenset({(15,), (6, 6, 3), (6, 9), (3, 3, 6, 3), (3, 3, 3, 3, 3), (1,) * 15})
 
-# Issuers' prefixes and lengths (ISO/IEC 7812): UnionPay, Visa, Mastercard, American Express, Diners, JCB, Discover,
-# Mir, and the older numbers of Chinese banks and of Maestro.
-_CARD = re.compile(
-    r"62[0-9]{14,17}|81[0-9]{14,17}|4[0-9]{15}(?:[0-9]{3})?|5[1-5][0-9]{14}"
-    r"|2(?:22[1-9]|2[3-9][0-9]|[3-6][0-9]{2}|7[01][0-9]|720)[0-9]{12}|3[47][0-9]{13}|3(?:0[0-59]|[689][0-9])[0-9]{11}"
-    r"|3(?:0[0-59]|[689][0-9])[0-9]{13}|35[0-9]{14,17}|(?:2131|1800)[0-9]{11}"
-    r"|6(?:011|5[0-9]{2}|4[4-9][0-9])[0-9]{12,15}|220[0-4][0-9]{12,15}|(?:9558|955[0-9]|9843|940[0-9]|60[13][0-9])[0-9]{12,15}"
-    r"|(?:50[0-9]{2}|5[6-9][0-9]{2}|6304|6390|67[0-9]{2}|0604)[0-9]{8,15}",
-    re.ASCII,
-)
-_CARD_GROUPS = frozenset(
-    {
-        *((length,) for length in range(12, 20)),
-        *((6, length) for length in range(7, 14)),
-        *((4, 4, 4, 4), (4, 4, 4, 4, 1), (4, 4, 4, 4, 2), (4, 4, 4, 4, 3), (4, 4, 4, 3), (4, 4, 4, 2), (4, 4, 4, 1)),
-        *((4, 4, 4, 7), (4, 4, 4, 6), (4, 4, 8), (4, 12), (4, 15), (4, 6, 5), (4, 6, 4), (6, 4, 4, 4), (6, 4, 4, 5)),
-        *((8, 8), (8, 11), (6, 6, 4), (6, 6, 7), (5, 5, 5), (5, 5, 6)),
-    }
-)
-# Believed without its check digit, as it is the number that people here carry.
-_UNIONPAY = re.compile(r"62[0-9]{14,17}", re.ASCII)
-_UNIONPAY_GROUPS = frozenset({(16,), (17,), (18,), (19,), (4, 4, 4, 4), (4, 4, 4, 4, 3), (6, 13), (6, 10)})
 _LEAST_CARD_BESIDE_LETTERS = 16
 
 _PASSPORT = re.compile(rb"(?:[EG][0-9]{8}|E[A-HJ-NP-Z][0-9]{7}|[DSP]E?[0-9]{7}|[DSP][0-9]{8})")
@@ -203,7 +181,7 @@ class _Cluster:
             return self._found(window, count, "resident_id", digits)
         if total in (17, 18) and (found := self._resident(start, end, digits)) is not None:
             return found
-        if total >= 12 and self._is_card(digits, groups, start):
+        if total >= 12 and is_card(digits, groups) and not self._is_fraction(start):
             return self._found(window, count, "bank_card", digits)
         if total == 18 and count <= _CREDIT_CODE_SEPARATORS and self._is_credit_code(digits):
             return Found(start, end, "credit_code", digits)
@@ -218,13 +196,9 @@ class _Cluster:
                 return self._found(window, count, kind, value)
         return None
 
-    def _is_card(self, digits: str, groups: Groups, start: int) -> bool:
-        if not (_CARD.fullmatch(digits) and (groups in _CARD_GROUPS or groups == (1,) * len(digits))):
-            return False
+    def _is_fraction(self, start: int) -> bool:
         before = self._data[max(0, start - 2) : start]
-        if before[1:] == b"." and before[:1].isdigit():
-            return False  # a fraction
-        return luhn.checksum(digits) == 0 or bool(groups in _UNIONPAY_GROUPS and _UNIONPAY.fullmatch(digits))
+        return before[1:] == b"." and before[:1].isdigit()
 
     def _resident(self, start: int, end: int, digits: str) -> Found | None:
         stop = end
