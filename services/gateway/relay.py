@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ class RelayPace:
 
     gather: float = 0.05
     """From the first new event to the round: a round of one event costs as much as one of twenty."""
+
+    rest: float = 1.0
+    """After a round that left more behind, in spans of that round: what waited for minutes must not make calls wait."""
 
     first_pause: float = 0.1
     longest_pause: float = 5.0
@@ -74,9 +78,12 @@ class Relay:
                 await self._round()
 
     async def _round_or_pause(self) -> None:
+        began = time.monotonic()
         try:
             await self._round()
             self._failures = 0
+            if self._outbox.depth >= self._pace.batch:
+                await asyncio.sleep(self._pace.rest * (time.monotonic() - began))
         except (EventLogUnavailable, OutboxUnavailable) as error:
             self.failed_attempts += 1
             if self._failures == 0:

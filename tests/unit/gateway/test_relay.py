@@ -62,6 +62,23 @@ async def test_events_go_in_order_topic_by_topic() -> None:
     assert log.calls == 4
 
 
+async def test_a_backlog_leaves_as_much_time_as_it_takes() -> None:
+    outbox, log = MemoryOutbox(), Log()
+    relay = Relay(outbox, log, RelayPace(batch=10, gather=0.0, rest=1e9))
+    put(outbox, *(f"{number:03}" for number in range(25)))
+    task = asyncio.create_task(relay.run())
+    relay.wake()
+    async with asyncio.timeout(10):
+        while relay.delivered < 10:
+            await asyncio.sleep(0.001)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert relay.delivered == 10
+    await relay.drain()  # at the end there is nobody to leave time for
+    assert outbox.depth == 0
+    task.cancel()
+
+
 async def test_it_sleeps_until_woken() -> None:
     outbox, log = MemoryOutbox(), Log()
     relay = Relay(outbox, log, PACE)
