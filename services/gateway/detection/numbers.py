@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from itertools import islice, pairwise
 from typing import NamedTuple
 
+from stdnum import numdb
 from stdnum.cn import uscc
 from stdnum.us import ssn
 
@@ -28,6 +29,7 @@ _GROUP = re.compile(rb"[0-9]+")
 _HAS_DIGIT = re.compile(rb"[0-9]")
 _MOST_GROUPS = 8
 _LEAST_DIGITS, _MOST_DIGITS = 7, 19
+_EFFORT_OF_A_COUNTY = 4
 _EFFORT_OF_A_PLUS = 5
 
 # GB 11643: place (GB/T 2260), date of birth, serial number, check character.
@@ -55,6 +57,11 @@ _VERSION_BEFORE = re.compile(
 )
 _TOKEN = 16  # so far letters and digits beside a value are looked at
 _STRONG_BESIDE_LETTERS = frozenset({"resident_id", "bank_card", "phone"})
+
+
+def is_county(code: str) -> bool:
+    """Whether six digits name a county of China, of today or of before (GB/T 2260), as python-stdnum lists them."""
+    return any("county" in properties for _, properties in numdb.get("cn/loc").info(code))
 
 
 class Found(NamedTuple):
@@ -176,9 +183,12 @@ class _Cluster:
 
     def _read(self, window: list[Span], count: int, digits: str, groups: Groups, start: int, end: int) -> Found | None:
         total = len(digits)
-        # Fifteen digits that may be either are rather a person's than a card's here.
         if total == 15 and groups in _RESIDENT_15_GROUPS and _RESIDENT_15.fullmatch(digits):
-            return self._found(window, count, "resident_id", digits)
+            # What may be either is a card's only where the number names no county of China.
+            if not is_card(digits, groups):
+                return self._found(window, count, "resident_id", digits)
+            self._effort.spend(_EFFORT_OF_A_COUNTY)
+            return self._found(window, count, "resident_id" if is_county(digits[:6]) else "bank_card", digits)
         if total in (17, 18) and (found := self._resident(start, end, digits)) is not None:
             return found
         if total >= 12 and is_card(digits, groups) and not self._is_fraction(start):

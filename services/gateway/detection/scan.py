@@ -20,7 +20,7 @@ from stdnum import iban, numdb
 
 from services.gateway.detection.effort import Effort, Exhausted
 from services.gateway.detection.marks import PASSPORT
-from services.gateway.detection.numbers import Found, in_cluster
+from services.gateway.detection.numbers import Found, in_cluster, is_county
 from services.gateway.detection.shape import Shape, may_hold_values, plain_text, shape_of
 
 DATA = "data"
@@ -86,6 +86,7 @@ def prepare() -> None:
     """Reads the tables that the checks need, so that no text waits for them; takes a fraction of a second."""
     phonenumbers.PhoneMetadata.load_all()
     iban.is_valid("GB82WEST12345698765432", check_country=False)
+    is_county("110105")
 
 
 class _Position:

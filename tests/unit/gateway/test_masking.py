@@ -35,6 +35,8 @@ def kinds(text: str) -> list[str]:
         ("+86 138 0013 8000", "phone"),
         ("010-62781234", "phone"),
         ("(0755) 2671 8888", "phone"),
+        ("110105491231002", "resident_id"),
+        ("374997170326628", "bank_card"),  # reads as a date of birth too, but in no county
         ("+1 (415) 555-2671", "phone"),
         ("+44 20 7946 0958", "phone"),
         ("6222021234567890123", "bank_card"),
