@@ -97,7 +97,7 @@ async def _tell(mesh: Mesh, story: Story) -> dict[str, Any]:
         )
         report["texts"] = [await _classify(port, sample) for sample in SAMPLES]
         story.console.print(answers(report["texts"]))
-        _checkanswers(report["texts"])
+        _check_answers(report["texts"])
         story.step("Asking something that can't be answered: the error says what is wrong, the same on both ways.")
         report["refused"] = await _refuse(port)
         story.line(f"gRPC  {report['refused']['grpc']['code']}: {report['refused']['grpc']['message']}", "yellow")
@@ -150,7 +150,7 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(one[name] == other.get(name) for name in names) and difference <= SAME_CONFIDENCE
 
 
-def _checkanswers(texts: list[dict[str, Any]]) -> None:
+def _check_answers(texts: list[dict[str, Any]]) -> None:
     for entry in texts:
         if not entry["agree"]:
             raise CommandFailed(f"gRPC and REST differ for {entry['text']!r}", grpc=entry["grpc"], rest=entry["rest"])

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.gateway.ports import Entry, Outbox, OutboxUnavailable
-from services.kernel.eventlog.port import Event, EventLogUnavailable, Publisher
+from services.gateway.ports import Entry, Outbox, OutboxUnavailable, by_topic
+from services.kernel.eventlog.port import EventLogUnavailable, Publisher
 
 PROCESS, FSYNC, BROKER = "process", "fsync", "broker"
 SYNC_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -182,12 +182,9 @@ class Confirmed:
         self._work = None
 
     async def _is_confirmed(self, entries: Sequence[Entry]) -> bool:
-        topics: dict[str, list[Event]] = {}
-        for entry in entries:
-            topics.setdefault(entry.topic, []).append(entry.event)
         try:
             async with asyncio.timeout(self._seconds):
-                for topic, events in topics.items():
+                for topic, events in by_topic(entries).items():
                     await self._publisher.publish(topic, events)
         except (EventLogUnavailable, TimeoutError) as error:
             _log.warning("the event log does not confirm; answers wait for the outbox", extra={"fault": str(error)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,6 +48,14 @@ class Entry:
 
     topic: str
     event: Event
+
+
+def by_topic(entries: Iterable[Entry]) -> dict[str, list[Event]]:
+    """Returns the events of each topic, in order; the topics as they first come."""
+    topics: dict[str, list[Event]] = {}
+    for entry in entries:
+        topics.setdefault(entry.topic, []).append(entry.event)
+    return topics
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,11 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from services.gateway.ports import Outbox, OutboxUnavailable, Stored
-from services.kernel.eventlog.port import Event, EventLogUnavailable, Publisher
+from services.gateway.ports import Outbox, OutboxUnavailable, by_topic
+from services.kernel.eventlog.port import EventLogUnavailable, Publisher
 
 _log = logging.getLogger(__name__)
 
@@ -103,7 +102,7 @@ class Relay:
         self.oldest_ns = _made_at_ns(stored[0].entry.event.key)
         # One topic after the other, each in order. If the second fails the first is published again: consumers
         # know an event by its key.
-        for topic, events in _by_topic(stored).items():
+        for topic, events in by_topic(item.entry for item in stored).items():
             await self._publisher.publish(topic, events)
         self.delivered += len(stored)
         self._confirmed = stored[-1].position
@@ -114,13 +113,6 @@ class Relay:
     def _discard(self, through: int) -> None:
         self._outbox.discard(through)
         self._confirmed = 0
-
-
-def _by_topic(stored: Iterable[Stored]) -> dict[str, list[Event]]:
-    topics: dict[str, list[Event]] = {}
-    for item in stored:
-        topics.setdefault(item.entry.topic, []).append(item.entry.event)
-    return topics
 
 
 def _made_at_ns(key: str) -> int | None:
